@@ -1,0 +1,70 @@
+"""RolloutActor: a collector in a Ray process of its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from olal.rollout import Collector, EpisodeOutcome, outcome_of
+from olal.types import AdapterUpdate, EpisodeTask, SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutReport:
+    """What a worker did with its share of the episodes.
+
+    Attributes:
+        outcomes: one per episode, failed ones included.
+        duration_s: wall time of playing, without loading the adapter.
+        pid: of the worker's process.
+    """
+
+    outcomes: tuple[EpisodeOutcome, ...]
+    duration_s: float
+    pid: int
+
+
+class RolloutActor:
+    """Plays episodes under the adapter it is handed and delivers them to the replay actor."""
+
+    def __init__(self, make_collector: Callable[[], Collector]) -> None:
+        """Build engine and environments here, where they will live."""
+        self._collector = make_collector()
+
+    def ready(self) -> int:
+        """Process id, once the engine stands."""
+        return os.getpid()
+
+    def rollout(
+        self, tasks: Sequence[EpisodeTask], sampling: SamplingParams, adapter: Sequence[Any], replay: Any
+    ) -> RolloutReport:
+        """Play `tasks` and put the trajectories into the replay buffer.
+
+        Args:
+            tasks: this worker's share.
+            sampling: how to draw tokens.
+            adapter: one object reference in a list, so that it is fetched here and now.
+            replay: the replay actor.
+        """
+        self._load(adapter)
+        started = time.monotonic()
+        trajectories = self._collector.collect(tasks, sampling)
+        duration_s = time.monotonic() - started
+        ray.get(replay.put.remote(trajectories))
+        return RolloutReport(tuple(map(outcome_of, trajectories)), duration_s, os.getpid())
+
+    def evaluate(
+        self, tasks: Sequence[EpisodeTask], sampling: SamplingParams, adapter: Sequence[Any]
+    ) -> list[EpisodeOutcome]:
+        """Play `tasks` without delivering them."""
+        self._load(adapter)
+        return [outcome_of(trajectory) for trajectory in self._collector.collect(tasks, sampling)]
+
+    def _load(self, adapter: Sequence[Any]) -> None:
+        update: AdapterUpdate = ray.get(adapter[0])
+        self._collector.load_adapter(update)

@@ -1,0 +1,30 @@
+"""MeZOConfig: forward passes only on the adapter (Malladi et al. 2023, arXiv 2305.17333)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from olal.config.learner_base import LearnerBase
+
+
+class MeZOConfig(LearnerBase):
+    """Zeroth-order steps along random directions that are regenerated from their seeds."""
+
+    kind: Literal["mezo"] = "mezo"
+    """Which learner this is."""
+    learning_rate: float = Field(default=0.12, gt=0)
+    """Step size at the first update."""
+    sigma: float = Field(default=0.05, gt=0)
+    """Length of a perturbation."""
+    directions: int = Field(default=8, ge=1)
+    """Random directions averaged in one step."""
+    steps: int = Field(default=8, ge=1)
+    """Steps in one update."""
+    contexts_per_step: int = Field(default=96, ge=1)
+    """Decisions on which one step measures its directions."""
+    value_features: int = Field(default=128, ge=1)
+    """Random features of the value estimate."""
+    value_ridge: float = Field(default=1.0, gt=0)
+    """Ridge penalty of the value estimate."""

@@ -1,0 +1,28 @@
+"""RolloutConfig: the workers that play episodes, and how they sample."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from olal.config.base import Section
+
+
+class RolloutConfig(Section):
+    """Rollout workers: one Ray actor each."""
+
+    workers: int = Field(default=2, ge=1)
+    """Number of rollout workers."""
+    num_cpus: float = Field(default=1.0, ge=0)
+    """CPU cores reserved for each worker."""
+    num_gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """GPUs reserved for each worker; auto shares out what the cluster has."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature while training."""
+    max_tokens: int = Field(default=64, ge=1)
+    """Most tokens one action may have."""
+    kv_cache_mb: int = Field(default=256, ge=1)
+    """Memory for the key-value cache of each worker, in megabytes."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of each worker's model passes."""

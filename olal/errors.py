@@ -1,0 +1,68 @@
+"""The error tree. Every error a user can cause carries what was wrong, what is allowed and how to mend it.
+
+    OlalError
+    ├── ConfigError(ValueError)        exit 2: a key, a value or a combination that cannot be
+    │   ├── EnvironmentUnknown         no such environment, or options it does not take
+    │   ├── ActionSpaceUnsupported     an action space that has no grammar
+    │   ├── ModelInvalid               a model directory that is missing or incomplete
+    │   └── RunDirectoryInvalid        not a run, not writable, or already taken
+    ├── GrammarError(ValueError)       a grammar that does not compile, or a token it forbids
+    ├── AdapterMismatch(ValueError)    an adapter of another layout, base or digest
+    ├── CheckpointCorrupt(ValueError)  a checkpoint that is incomplete or altered
+    ├── ClusterError(RuntimeError)     exit 3: no cluster, or one that cannot hold the run
+    └── RunFailed(RuntimeError)        exit 1: the run started and could not go on
+
+Every class also inherits the stdlib class it stands in for, takes one message, and pickles: Ray ships them.
+"""
+
+from __future__ import annotations
+
+
+class OlalError(Exception):
+    """Root of every error olal raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(OlalError, ValueError):
+    """A setting that is unknown, out of range or contradicts another."""
+
+    exit_code = 2
+
+
+class EnvironmentUnknown(ConfigError):
+    """No environment of that name, or it refuses the options given."""
+
+
+class ActionSpaceUnsupported(ConfigError):
+    """An action space from which no grammar can be made."""
+
+
+class ModelInvalid(ConfigError):
+    """A model path that is no causal language model with a tokenizer."""
+
+
+class RunDirectoryInvalid(ConfigError):
+    """A directory that is no run, is taken, or cannot be written."""
+
+
+class GrammarError(OlalError, ValueError):
+    """A grammar that does not compile, or tokens that it forbids."""
+
+
+class AdapterMismatch(OlalError, ValueError):
+    """An adapter whose layout, size or digest is not the expected one."""
+
+
+class CheckpointCorrupt(OlalError, ValueError):
+    """A checkpoint directory that is incomplete or altered."""
+
+
+class ClusterError(OlalError, RuntimeError):
+    """The Ray cluster cannot be reached or can never place the actors."""
+
+    exit_code = 3
+
+
+class RunFailed(OlalError, RuntimeError):
+    """A run that started and could not go on."""

@@ -1,0 +1,101 @@
+"""From a config to the plain objects of one process. The only place that reads component configs.
+
+Nothing heavy is imported here at module level: the functions run inside the actors, where torch belongs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from olal.agents import PromptAgent
+from olal.config import RunConfig
+from olal.envs import Environment, make_env
+
+if TYPE_CHECKING:
+    from olal.inference import Engine
+    from olal.learners.base import Learner
+    from olal.models.lora_bank import LoraBank
+    from olal.models.policy_network import PolicyNetwork
+    from olal.rollout import Collector
+
+Settings = TypeVar("Settings")
+
+
+def build_env(config: RunConfig) -> Environment:
+    """One environment.
+
+    Raises:
+        EnvironmentUnknown: no such environment or option.
+        ActionSpaceUnsupported: its actions have no grammar.
+    """
+    env = config.env
+    return make_env(
+        env.id,
+        env.options,
+        max_turns=env.max_turns,
+        action_names=env.action_names,
+        render=env.render,
+        digits=env.digits,
+    )
+
+
+def build_network(config: RunConfig) -> PolicyNetwork:
+    """Base model and LoRA bank, with the adapter that every process of the run starts from.
+
+    Raises:
+        ModelInvalid: the model cannot be loaded or has no module to adapt.
+    """
+    import torch
+
+    from olal.models.base_model import load_base_model
+    from olal.models.lora_bank import LoraBank
+    from olal.models.policy_network import PolicyNetwork
+
+    torch.set_num_threads(config.rollout.threads)
+    base = load_base_model(config.model.path, dtype=config.model.dtype, device=config.model.device)
+    bank = LoraBank(
+        base.network,
+        rank=config.adapter.rank,
+        alpha=config.adapter.alpha,
+        targets=config.adapter.targets,
+        seed=config.seed,
+    )
+    return PolicyNetwork(base, bank)
+
+
+def build_engine(config: RunConfig) -> Engine:
+    """The engine that samples actions."""
+    from olal.inference.transformers_engine import TransformersEngine
+
+    return TransformersEngine(build_network(config), kv_cache_bytes=config.rollout.kv_cache_mb << 20)
+
+
+def build_collector(config: RunConfig, worker: int) -> Collector:
+    """Everything one rollout worker needs."""
+    from olal.rollout import Collector
+
+    return Collector(
+        lambda: build_env(config), lambda env: PromptAgent(env.instructions), build_engine(config), worker=worker
+    )
+
+
+def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
+    """The learner and the bank whose layout its checkpoints are written in."""
+    from olal.learners.mezo import MeZOLearner, MeZOSettings
+    from olal.learners.ppo import PPOLearner, PPOSettings
+    from olal.learners.schedule import LinearDecay
+
+    learner = config.learner
+    rate = LinearDecay(learner.learning_rate, learner.lr_final_fraction, config.training.updates)
+    network = build_network(config)
+    if learner.kind == "ppo":
+        settings = _settings(PPOSettings, config)
+        return PPOLearner(network, settings, rate, seed=config.seed), network.bank
+    return MeZOLearner(network, _settings(MeZOSettings, config), rate, seed=config.seed), network.bank
+
+
+def _settings(kind: type[Settings], config: RunConfig) -> Settings:
+    """Fill a learner's settings from the config fields of the same name; the temperature is that of the rollouts."""
+    given = config.learner.model_dump()
+    names = set(kind.__dataclass_fields__) & set(given)  # pyright: ignore[reportAttributeAccessIssue]
+    return kind(temperature=config.rollout.temperature, **{name: given[name] for name in names})

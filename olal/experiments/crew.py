@@ -1,0 +1,135 @@
+"""Crew: the actors of a run, created, checked and spoken to as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from olal.actors import LearnerActor, LearnerReport, ReplayActor, ReplayStatus, RolloutActor, RolloutReport
+from olal.config import RunConfig
+from olal.errors import OlalError, RunFailed
+from olal.experiments.build import build_collector, build_learner
+from olal.experiments.cluster import Placement
+from olal.rollout import EpisodeOutcome
+from olal.types import EpisodeTask, SamplingParams
+
+READY_TIMEOUT_S = 300.0
+
+
+class Crew:
+    """N rollout actors, one replay actor, one learner actor."""
+
+    def __init__(self, config: RunConfig, placement: Placement, run_name: str, episodes_file: Path | None) -> None:
+        """Create the actors and wait until every model stands.
+
+        Args:
+            config: of the run.
+            placement: CPU and GPU shares.
+            run_name: part of the actors' names, by which the dashboard shows them.
+            episodes_file: where the replay actor records episodes.
+
+        Raises:
+            OlalError: whatever an actor raised while it was built.
+            RunFailed: an actor died or was not ready in time.
+        """
+        self._config = config
+        self._learner = _spawn(
+            LearnerActor, f"olal/{run_name}/learner", placement.learner, partial(build_learner, config)
+        )
+        self._workers = [
+            _spawn(RolloutActor, f"olal/{run_name}/rollout-{i}", placement.rollout, partial(build_collector, config, i))
+            for i in range(config.rollout.workers)
+        ]
+        self._replay = _spawn(
+            ReplayActor, f"olal/{run_name}/replay", (0.0, 0.0), config.replay.capacity_episodes, episodes_file
+        )
+        refs = [worker.ready.remote() for worker in self._workers]
+        fetch([*refs, self._replay.ready.remote(), self._learner.current.remote()], READY_TIMEOUT_S)
+
+    def rollout(self, tasks: Sequence[EpisodeTask], adapter: Sequence[Any]) -> list[RolloutReport]:
+        """Let every worker play its share; trajectories go to the replay actor, reports come back in worker order."""
+        sampling = SamplingParams(self._config.rollout.temperature, self._config.rollout.max_tokens)
+        return fetch(
+            [
+                worker.rollout.remote(share, sampling, list(adapter), self._replay)
+                for worker, share in zip(self._workers, _shares(tasks, len(self._workers)), strict=True)
+            ]
+        )
+
+    def evaluate(
+        self, tasks: Sequence[EpisodeTask], temperature: float, adapter: Sequence[Any]
+    ) -> list[EpisodeOutcome]:
+        """Play episodes that are not learned from."""
+        sampling = SamplingParams(temperature, self._config.rollout.max_tokens)
+        parts = fetch(
+            [
+                worker.evaluate.remote(share, sampling, list(adapter))
+                for worker, share in zip(self._workers, _shares(tasks, len(self._workers)), strict=True)
+            ]
+        )
+        return [outcome for part in parts for outcome in part]
+
+    def update(self) -> LearnerReport:
+        """One learner update from what is buffered."""
+        return fetch([self._learner.update.remote(self._replay, self._config.learner.episodes_per_update)])[0]
+
+    def current(self) -> LearnerReport:
+        """The learner's present adapter."""
+        return fetch([self._learner.current.remote()])[0]
+
+    def replay_status(self) -> ReplayStatus:
+        """Fill and books of the replay buffer."""
+        return fetch([self._replay.status.remote()])[0]
+
+    def save(self, root: Path, counters: dict[str, Any]) -> str:
+        """Write a checkpoint."""
+        return fetch([self._learner.save.remote(root, counters, self._config.training.keep_checkpoints)])[0]
+
+    def restore(self, path: Path) -> dict[str, Any]:
+        """Put the learner back to a checkpoint; returns the counters saved with it."""
+        return dict(fetch([self._learner.restore.remote(path)])[0])
+
+
+def fetch(refs: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
+    """Wait for actors' answers and turn what Ray raises into olal's own errors.
+
+    Raises:
+        OlalError: as raised inside an actor.
+        RunFailed: an actor failed in another way, died, or did not answer in time.
+    """
+    try:
+        return ray.get(list(refs), timeout=timeout_s)
+    except RayTaskError as error:
+        cause = error.cause if isinstance(error.cause, Exception) else error
+        if isinstance(cause, OlalError):
+            raise cause from None
+        raise RunFailed(f"{type(cause).__name__} in {error.function_name}: {_last_line(cause)}") from error
+    except RayActorError as error:
+        if isinstance(error.__cause__, OlalError):
+            raise error.__cause__ from None
+        raise RunFailed(f"an actor died: {_last_line(error)}") from error
+    except RayError as error:
+        raise RunFailed(f"Ray failed ({type(error).__name__}): {_last_line(error)}") from error
+
+
+def _spawn(kind: type, name: str, share: tuple[float, float], *arguments: Any) -> Any:
+    """Create a named actor; its class becomes remote here, so that plain code never imports Ray."""
+    options: dict[str, Any] = {"name": name, "num_cpus": share[0], "num_gpus": share[1]}
+    make: Callable[..., Any] = ray.remote(kind).options(**options).remote  # pyright: ignore[reportAttributeAccessIssue]
+    return make(*arguments)
+
+
+def _shares(tasks: Sequence[EpisodeTask], workers: int) -> list[list[EpisodeTask]]:
+    """Deal tasks out in contiguous, equal shares: always the same worker for the same task."""
+    bounds = [round(len(tasks) * i / workers) for i in range(workers + 1)]
+    return [list(tasks[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)]
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,120 @@
+"""launch and resume: a config in, a trained adapter and a comparison out."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from olal.config import RunConfig
+from olal.envs import Environment
+from olal.errors import RunDirectoryInvalid
+from olal.experiments.build import build_env
+from olal.experiments.cluster import await_capacity, connected, plan_placement
+from olal.experiments.comparison import compare
+from olal.experiments.crew import Crew
+from olal.experiments.interrupt import Interrupt, listening
+from olal.experiments.preflight import check_config
+from olal.experiments.progress import Progress, RunInfo, RunSummary
+from olal.experiments.run_directory import RunDirectory
+from olal.experiments.seeds import evaluation_tasks
+from olal.experiments.training import Training
+from olal.metrics import json_line, read_jsonl
+
+
+def launch(config: RunConfig, run_dir: Path | None, address: str | None, progress: Progress) -> RunSummary:
+    """Train from the untrained adapter.
+
+    Args:
+        config: every setting.
+        run_dir: a new directory; None chooses one under runs/.
+        address: of a running cluster; None starts Ray here, unless $RAY_ADDRESS says otherwise.
+        progress: is told what happens.
+
+    Returns:
+        The comparison of policies, or status "interrupted".
+
+    Raises:
+        OlalError: one of its kinds; before training starts nothing is left behind.
+    """
+    path = run_dir or RunDirectory.default_path(config.name)
+    return _run(config, lambda: RunDirectory.create(path, config), path, None, address, progress)
+
+
+def resume(run_dir: Path, address: str | None, progress: Progress, workers: int | None = None) -> RunSummary:
+    """Go on from the newest complete checkpoint of a run.
+
+    Args:
+        run_dir: of the run.
+        address: as in `launch`.
+        progress: as in `launch`.
+        workers: another number of rollout workers than before.
+
+    Raises:
+        RunDirectoryInvalid: it is no run, or has no complete checkpoint yet.
+    """
+    run = RunDirectory.open(run_dir)
+    config = run.read_config()
+    if workers is not None:
+        config = config.model_copy(update={"rollout": config.rollout.model_copy(update={"workers": workers})})
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is None:
+        raise RunDirectoryInvalid(f"the run has no complete checkpoint to go on from; launch it anew: {run_dir}")
+    return _run(config, lambda: run, run_dir, checkpoint, address, progress)
+
+
+def _run(
+    config: RunConfig, open_run, run_path: Path, checkpoint: Path | None, address: str | None, progress: Progress
+) -> RunSummary:
+    born = time.monotonic()
+    env = check_config(config)
+    with listening(lambda: progress.status("stopping after this update; Ctrl-C again stops at once")) as interrupt:
+        progress.status("starting Ray" if address is None else f"connecting to {address}")
+        with connected(config, address) as dashboard_url:
+            placement = plan_placement(config)
+            await_capacity(config, placement)
+            run = open_run()
+            progress.status("loading models")
+            episodes_file = (run.episodes_path / "episodes.jsonl").absolute()
+            crew = Crew(config, placement, run_path.name, episodes_file)
+            progress.started(RunInfo(run_path, dashboard_url, config.rollout.workers, config.training.updates))
+            starting = crew.current()
+            training = Training(config, crew, run, progress, interrupt)
+            if checkpoint is not None:
+                training.restore(checkpoint)
+                _forget_later_metrics(run, int(checkpoint.name.removeprefix("step-")))
+            started = time.monotonic()
+            final = training.run()
+            training_s = time.monotonic() - started
+            first = training.first_update_at
+            timings = {"training_s": training_s, "first_update_s": None if first is None else first - born}
+            if interrupt.is_requested:
+                summary = RunSummary(run_path, (), None, None, status="interrupted", **timings)
+            else:
+                progress.status("evaluating")
+                summary = replace(_evaluate(config, crew, env, run_path, starting.adapter, final.adapter), **timings)
+                write_evaluation(run, summary)
+    env.close()
+    progress.finished(summary)
+    return summary
+
+
+def _evaluate(config: RunConfig, crew: Crew, env: Environment, run_path: Path, starting, final) -> RunSummary:
+    tasks = evaluation_tasks(config.evaluation.seed, config.evaluation.episodes)
+    played = {
+        name: crew.evaluate(tasks, config.evaluation.temperature, adapter)
+        for name, adapter in (("final", final), ("starting", starting))
+    }
+    return compare(run_path, config, env, played, tasks)
+
+
+def write_evaluation(run: RunDirectory, summary: RunSummary) -> None:
+    """Keep the last evaluation beside the run."""
+    run.evaluation_path.write_text(json.dumps(json.loads(json_line(asdict(summary))), indent=2) + "\n")
+
+
+def _forget_later_metrics(run: RunDirectory, version: int) -> None:
+    """Drop the lines of updates that the checkpoint does not contain; they will be made again."""
+    kept = [row for row in read_jsonl(run.metrics_path) if row["version"] <= version]
+    run.metrics_path.write_text("".join(json_line(row) + "\n" for row in kept))

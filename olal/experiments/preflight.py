@@ -1,0 +1,30 @@
+"""Everything that can be found wrong with a config before a cluster is started or a file written."""
+
+from __future__ import annotations
+
+from olal.config import RunConfig
+from olal.envs import Environment
+from olal.errors import ConfigError
+from olal.experiments.build import build_env
+from olal.models.model_path import resolve_model_path
+
+
+def check_config(config: RunConfig) -> Environment:
+    """Build one environment, ask it for a grammar, and look at the model directory.
+
+    Returns:
+        The environment, reset, for whoever needs one.
+
+    Raises:
+        ConfigError: the environment, its action space or the model cannot be used.
+    """
+    resolve_model_path(config.model.path)
+    env = build_env(config)
+    try:
+        env.reset(0)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"the environment {config.env.id} cannot be reset ({type(error).__name__}: {error})") from error
+    env.action_grammar()
+    return env

@@ -1,0 +1,28 @@
+"""Seeds of episodes: a function of the run's seed and the episode's number, never of who plays it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from olal.types import EpisodeTask
+
+_TRAINING, _EVALUATION = 0, 1
+
+
+def training_tasks(run_seed: int, first: int, count: int) -> list[EpisodeTask]:
+    """Episodes `first` to `first + count - 1` of a run."""
+    return [EpisodeTask(number, _seed(_TRAINING, run_seed, number)) for number in range(first, first + count)]
+
+
+def evaluation_tasks(evaluation_seed: int, count: int) -> list[EpisodeTask]:
+    """Episodes that no run trains on: their seeds come from a stream of their own.
+
+    >>> {task.seed for task in evaluation_tasks(0, 500)} & {task.seed for task in training_tasks(0, 0, 500)}
+    set()
+    """
+    return [EpisodeTask(number, _seed(_EVALUATION, evaluation_seed, number)) for number in range(count)]
+
+
+def _seed(purpose: int, base: int, number: int) -> int:
+    """31 bits, which every environment's seeding accepts."""
+    return int(np.random.SeedSequence([purpose, base, number]).generate_state(1)[0]) >> 1

@@ -1,0 +1,123 @@
+"""The synchronous training loop: play under one version, learn, publish the next. Same seed, same run, bit for bit."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from olal.actors import LearnerReport, RolloutReport
+from olal.config import RunConfig
+from olal.errors import RunFailed
+from olal.experiments.crew import Crew
+from olal.experiments.interrupt import Interrupt
+from olal.experiments.progress import Progress, UpdateRow
+from olal.experiments.run_directory import RunDirectory
+from olal.experiments.seeds import training_tasks
+from olal.metrics import JsonlWriter
+
+_MOST_FAILED_BATCHES = 3
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the driver must remember over a resume.
+
+    Attributes:
+        next_episode: number of the next episode to hand out.
+        failed_episodes: episodes that ended in an error.
+        elapsed_s: seconds of training so far.
+    """
+
+    next_episode: int = 0
+    failed_episodes: int = 0
+    elapsed_s: float = 0.0
+
+
+class Training:
+    """Runs updates until the last one or an interrupt."""
+
+    def __init__(
+        self, config: RunConfig, crew: Crew, run: RunDirectory, progress: Progress, interrupt: Interrupt
+    ) -> None:
+        """Start at version 0; call `restore` to go on from a checkpoint."""
+        self._config, self._crew, self._run = config, crew, run
+        self._progress, self._interrupt = progress, interrupt
+        self.counters = Counters()
+        self.first_update_at: float | None = None
+
+    def restore(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint."""
+        saved: dict[str, Any] = self._crew.restore(checkpoint)
+        self.counters = Counters(**saved)
+
+    def run(self) -> LearnerReport:
+        """Train to `training.updates`; the last adapter is checkpointed however this ends well.
+
+        Raises:
+            RunFailed: every episode of several updates in a row failed.
+        """
+        present = self._crew.current()
+        saved_version = -1
+        failed_batches = 0
+        with JsonlWriter(self._run.metrics_path) as metrics:
+            while present.version < self._config.training.updates and not self._interrupt.is_requested:
+                started = time.monotonic()
+                reports = self._play(present)
+                failed_batches = self._count_failures(reports, failed_batches)
+                present = self._crew.update()
+                self.counters.elapsed_s += time.monotonic() - started
+                self.first_update_at = self.first_update_at or time.monotonic()
+                row = self._row(reports, present, time.monotonic() - started)
+                metrics.write({**asdict(row), "adapter_digest": present.digest})
+                self._progress.updated(row)
+                if present.version % self._config.training.checkpoint_every == 0:
+                    self._save()
+                    saved_version = present.version
+        if saved_version != present.version:
+            self._save()
+        return present
+
+    def _play(self, present: LearnerReport) -> list[RolloutReport]:
+        count = self._config.learner.episodes_per_update
+        tasks = training_tasks(self._config.seed, self.counters.next_episode, count)
+        reports = self._crew.rollout(tasks, present.adapter)
+        self.counters.next_episode += count
+        return reports
+
+    def _count_failures(self, reports: list[RolloutReport], failed_batches: int) -> int:
+        outcomes = [outcome for report in reports for outcome in report.outcomes]
+        errors = [outcome.error for outcome in outcomes if outcome.error]
+        self.counters.failed_episodes += len(errors)
+        if len(errors) < len(outcomes):
+            return 0
+        if failed_batches + 1 >= _MOST_FAILED_BATCHES:
+            raise RunFailed(
+                f"every episode of {_MOST_FAILED_BATCHES} updates in a row failed; mend the environment and go on with "
+                f"`olal resume {self._run.path}`: {errors[0]}"
+            )
+        return failed_batches + 1
+
+    def _save(self) -> None:
+        self._crew.save(self._run.checkpoints_path.absolute(), asdict(self.counters))
+
+    def _row(self, reports: list[RolloutReport], present: LearnerReport, duration_s: float) -> UpdateRow:
+        outcomes = [outcome for report in reports for outcome in report.outcomes if not outcome.error]
+        solved = [outcome.success for outcome in outcomes if outcome.success is not None]
+        status = self._crew.replay_status()
+        return UpdateRow(
+            version=present.version,
+            episodes=self.counters.next_episode,
+            env_steps_per_s=sum(outcome.num_turns for outcome in outcomes) / duration_s,
+            tokens_per_s=sum(outcome.num_tokens for outcome in outcomes) / duration_s,
+            mean_return=sum(outcome.episode_return for outcome in outcomes) / max(len(outcomes), 1),
+            success_rate=sum(solved) / len(solved) if solved else None,
+            replay_episodes=status.episodes,
+            replay_capacity=status.capacity,
+            staleness=present.staleness,
+            learner_step_s=present.duration_s,
+            elapsed_s=self.counters.elapsed_s,
+            failed_episodes=self.counters.failed_episodes,
+            extra=dict(present.metrics),
+        )

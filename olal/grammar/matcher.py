@@ -1,0 +1,113 @@
+"""The matcher: which tokens a grammar allows next. The only door to llguidance.
+
+Engine and learner both stand on this file. The legal set after a prefix is defined here and nowhere else, so a
+probability computed by one is a probability under the very distribution the other samples from.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from numpy.typing import NDArray
+
+from olal.errors import GrammarError
+from olal.types import GrammarSpec
+
+
+@dataclass(frozen=True, slots=True)
+class GrammarState:
+    """What a grammar allows after some prefix.
+
+    Attributes:
+        legal: int64 array of shape (num_legal,), sorted token ids; empty when the sentence is complete.
+        is_complete: the end-of-sequence token has been consumed; nothing may follow.
+    """
+
+    legal: NDArray[np.int64]
+    is_complete: bool
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether exactly one token is legal, so that no model needs to be asked."""
+        return len(self.legal) == 1
+
+
+class Vocabulary:
+    """A tokenizer as the matcher sees it, with the compiled grammars and the states already met."""
+
+    def __init__(self, tokenizer_json: str, *, size: int, eos_token_id: int, max_cached_ids: int = 8_000_000) -> None:
+        """Compile the tokenizer.
+
+        Args:
+            tokenizer_json: text of a Hugging Face `tokenizer.json`.
+            size: width of the model's logits, which may exceed the tokenizer's own count.
+            eos_token_id: the token that ends a sentence.
+            max_cached_ids: most token ids kept over all cached states (8 bytes each).
+        """
+        self.size = size
+        self.eos_token_id = eos_token_id
+        self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=size, eos_token=eos_token_id)
+        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._states: OrderedDict[tuple[str, tuple[int, ...]], GrammarState] = OrderedDict()
+        self._max_cached_ids = max_cached_ids
+        self._num_cached_ids = 0
+
+    def state(self, grammar: GrammarSpec, prefix: Sequence[int]) -> GrammarState:
+        """Legal tokens after `prefix`, a completion so far (without its prompt).
+
+        Raises:
+            GrammarError: the grammar does not compile or forbids the prefix.
+        """
+        key = (grammar.digest, tuple(prefix))
+        state = self._states.get(key)
+        if state is None:
+            state = self._compute(grammar, key[1])
+            self._states[key] = state
+            self._num_cached_ids += len(state.legal)
+            while self._num_cached_ids > self._max_cached_ids and len(self._states) > 1:
+                _, oldest = self._states.popitem(last=False)
+                self._num_cached_ids -= len(oldest.legal)
+        return state
+
+    def forced_run(self, grammar: GrammarSpec, prefix: Sequence[int]) -> tuple[tuple[int, ...], GrammarState]:
+        """Follow forced tokens from `prefix` until a decision or the end.
+
+        Returns:
+            The forced tokens and the state after them: complete, or with at least two legal tokens.
+        """
+        run: list[int] = []
+        state = self.state(grammar, prefix)
+        while state.is_forced:
+            run.append(int(state.legal[0]))
+            state = self.state(grammar, (*prefix, *run))
+        return tuple(run), state
+
+    def _compute(self, grammar: GrammarSpec, prefix: tuple[int, ...]) -> GrammarState:
+        if prefix and prefix[-1] == self.eos_token_id:
+            return GrammarState(np.empty(0, np.int64), is_complete=True)
+        matcher = self._matcher(grammar)
+        if prefix and not matcher.consume_tokens(list(prefix)):
+            raise GrammarError(f"the grammar {grammar.digest} forbids these tokens: {list(prefix)}")
+        bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+        if matcher.is_error():
+            raise GrammarError(f"grammar {grammar.digest}: {matcher.get_error().splitlines()[0]}")
+        legal = np.flatnonzero(np.unpackbits(bits, bitorder="little")[: self.size]).astype(np.int64)
+        if len(legal) == 0:
+            legal = np.array([self.eos_token_id], np.int64)
+        legal.setflags(write=False)
+        return GrammarState(legal, is_complete=False)
+
+    def _matcher(self, grammar: GrammarSpec) -> LLMatcher:
+        compiled = self._compiled.get(grammar.digest)
+        if compiled is None:
+            compiled = LLMatcher(self._tokenizer, grammar.text, log_level=0)
+            if compiled.is_error():
+                raise GrammarError(f"the grammar does not compile: {compiled.get_error().splitlines()[0]}")
+            self._compiled[grammar.digest] = compiled
+            if len(self._compiled) > 1024:
+                self._compiled.popitem(last=False)
+        return compiled.deep_copy()

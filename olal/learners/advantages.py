@@ -1,0 +1,35 @@
+"""From a batch and the values of its contexts to the advantage and the return of every decision."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from olal.learners.batch import DecisionBatch
+from olal.returns import discounted_returns, gae
+
+
+def batch_advantages(
+    batch: DecisionBatch, context_values: NDArray[np.float64], *, gamma: float, gae_lambda: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Advantages by GAE and discounted returns, bootstrapped only where an episode was cut.
+
+    Args:
+        batch: N decisions over U contexts.
+        context_values: float64, shape (U,).
+        gamma: discount per turn.
+        gae_lambda: trace decay per turn.
+
+    Returns:
+        Advantages and returns, float64, shape (N,) each.
+    """
+    advantages, returns = np.zeros(len(batch)), np.zeros(len(batch))
+    values = context_values[batch.context_of]
+    discounts = gamma ** batch.elapsed_turns.astype(np.float64)
+    traces = gae_lambda ** batch.elapsed_turns.astype(np.float64)
+    for episode in batch.episodes:
+        span = slice(episode.start, episode.stop)
+        bootstrap = context_values[episode.bootstrap_context] if episode.bootstrap_context >= 0 else 0.0
+        advantages[span] = gae(batch.rewards[span], values[span], discounts[span], traces[span], bootstrap)
+        returns[span] = discounted_returns(batch.rewards[span], discounts[span], bootstrap)
+    return advantages, returns

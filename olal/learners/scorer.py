@@ -1,0 +1,93 @@
+"""ContextScorer: legal log-probabilities and hidden states of contexts, each distinct context run once.
+
+A context that is a prefix of another one in the same call is read off the longer one's pass: the model is causal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from olal.learners.batch import DecisionBatch
+from olal.models.legal import legal_logprobs, pad_legal
+from olal.models.policy_network import PolicyNetwork
+
+
+class ContextScorer:
+    """Scores the contexts of one batch under whatever adapter the bank holds."""
+
+    def __init__(self, network: PolicyNetwork, batch: DecisionBatch, *, temperature: float) -> None:
+        """Prepare the legal sets of `batch` once.
+
+        Args:
+            network: the policy.
+            batch: its contexts are what is scored.
+            temperature: that of the rollouts, so that ratios start at one.
+        """
+        self._network = network
+        self._contexts = batch.contexts
+        self._ids, self._real = pad_legal(batch.legal)
+        self._temperature = temperature
+
+    def score(self, contexts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Run the model on contexts of the batch under one adapter; differentiable.
+
+        Args:
+            contexts: int64, shape (u,): indices into the batch's contexts.
+
+        Returns:
+            Legal log-probabilities, shape (u, widest legal set), and hidden states, shape (u, hidden).
+        """
+        sequences, rows, columns = pack([self._contexts[index] for index in contexts])
+        logits, hidden = self._network.at_positions(sequences, torch.tensor(rows), torch.tensor(columns))
+        return self._legal(logits, contexts), hidden
+
+    def score_members(self, contexts: NDArray[np.int64], flats: Tensor) -> Tensor:
+        """Run the contexts under many adapters in one batch.
+
+        Args:
+            contexts: int64, shape (u,).
+            flats: float32, shape (members, num_parameters).
+
+        Returns:
+            Legal log-probabilities, shape (members, u, widest legal set).
+        """
+        members = flats.shape[0]
+        sequences, rows, columns = pack([self._contexts[index] for index in contexts])
+        offsets = torch.arange(members).repeat_interleave(len(contexts)) * len(sequences)
+        self._network.bank.use_many(flats, torch.arange(members).repeat_interleave(len(sequences)))
+        logits, _ = self._network.at_positions(
+            sequences * members, torch.tensor(rows).repeat(members) + offsets, torch.tensor(columns).repeat(members)
+        )
+        return self._legal(logits, np.tile(contexts, members)).view(members, len(contexts), -1)
+
+    def _legal(self, logits: Tensor, contexts: NDArray[np.int64]) -> Tensor:
+        index = torch.from_numpy(contexts)
+        return legal_logprobs(logits, self._ids[index], self._real[index], self._temperature)
+
+
+def pack(contexts: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int], list[int]]:
+    """Cover contexts by as few sequences as possible.
+
+    Returns:
+        The sequences, and per context the sequence it lies in and the position of its last token.
+
+    >>> pack([(1, 2), (1, 2, 3), (4,)])
+    ([(1, 2, 3), (4,)], [0, 0, 1], [1, 2, 0])
+    """
+    lengths = sorted({len(tokens) for tokens in contexts})
+    wanted = set(contexts)
+    place: dict[tuple[int, ...], tuple[int, int]] = {}
+    sequences: list[tuple[int, ...]] = []
+    for tokens in sorted(wanted, key=lambda tokens: (-len(tokens), tokens)):
+        if tokens in place:
+            continue
+        for length in lengths:
+            if length <= len(tokens) and tokens[:length] in wanted:
+                place.setdefault(tokens[:length], (len(sequences), length - 1))
+        sequences.append(tokens)
+    return sequences, [place[tokens][0] for tokens in contexts], [place[tokens][1] for tokens in contexts]

@@ -1,0 +1,66 @@
+"""Loading a base model and its tokenizer from a directory, a hub name, or the tiny model that ships with olal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from olal.errors import ModelInvalid
+from olal.grammar import Vocabulary
+from olal.models.model_path import resolve_model_path
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A frozen causal language model, its tokenizer and its vocabulary as the matcher sees it.
+
+    Attributes:
+        path: where it came from.
+        network: the transformers model, in eval mode, without gradients.
+        tokenizer: the fast tokenizer.
+        vocabulary: shared compiled grammars.
+    """
+
+    path: str
+    network: Any
+    tokenizer: Any
+    vocabulary: Vocabulary
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+
+def load_base_model(
+    path: str, *, dtype: Literal["float32", "bfloat16"] = "float32", device: str = "auto"
+) -> BaseModel:
+    """Load a causal language model for inference and LoRA training.
+
+    Args:
+        path: a directory, a hub name, or "tiny".
+        dtype: of the frozen weights; adapters are always float32.
+        device: "auto" takes CUDA where there is one.
+
+    Raises:
+        ModelInvalid: it cannot be loaded, or its tokenizer has no fast form or no end-of-sequence token.
+    """
+    resolved = resolve_model_path(path)
+    target = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolved)
+        network = AutoModelForCausalLM.from_pretrained(resolved, dtype=getattr(torch, dtype))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelInvalid(f"the model cannot be loaded ({str(error).splitlines()[0]}): {path}") from error
+    if not getattr(tokenizer, "is_fast", False) or tokenizer.eos_token_id is None:
+        raise ModelInvalid(f"the tokenizer must be a fast one with an end-of-sequence token: {path}")
+    network = network.to(target).eval().requires_grad_(False)
+    width = network.get_output_embeddings().weight.shape[0]
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    vocabulary = Vocabulary(backend.to_str(), size=width, eos_token_id=tokenizer.eos_token_id)
+    return BaseModel(path, network, tokenizer, vocabulary)

@@ -1,0 +1,132 @@
+"""LoraBank: PEFT's LoRA layers, reading their matrices from one flat vector or, row by row, from many.
+
+PEFT chooses the target modules, names the tensors and applies the scaling. Only the two small linears of each pair
+are ours: their weights are views into a flat vector, so one tensor is what is trained, digested and sent, and a batch
+in which every row has an adapter of its own costs one batched matrix product instead of a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from olal.adapters import AdapterLayout
+from olal.errors import ModelInvalid
+
+_ADAPTER = "default"
+
+
+class LoraBank:
+    """The adapter slots of one network.
+
+        bank.use(flat)                # shape (num_parameters,): one adapter for the whole batch, differentiable
+        bank.use_many(flats, rows)    # shape (members, num_parameters): batch row b runs under flats[rows[b]]
+    """
+
+    def __init__(
+        self, network: nn.Module, *, rank: int, alpha: float, targets: Literal["all-linear"] | Sequence[str], seed: int
+    ) -> None:
+        """Inject LoRA layers into `network` in place.
+
+        Args:
+            network: a transformers model.
+            rank: inner dimension r.
+            alpha: the update is scaled by alpha / rank.
+            targets: module names as PEFT takes them, or "all-linear".
+            seed: of the random A matrices; B starts at zero, so the first adapter changes nothing.
+
+        Raises:
+            ModelInvalid: no module has such a name.
+        """
+        names = "all-linear" if targets == "all-linear" else list(targets)
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0, task_type="CAUSAL_LM")  # pyright: ignore[reportArgumentType]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                inject_adapter_in_model(config, network)
+            except ValueError as error:
+                raise ModelInvalid(f"no module to adapt ({str(error).splitlines()[0]}): {names}") from error
+        self._halves: list[_BankLinear] = []
+        keys: list[str] = []
+        values: list[Tensor] = []
+        self._rows = _Rows()
+        for module_name, module in network.named_modules():
+            if not isinstance(module, LoraLayer):
+                continue
+            for side, half in (("lora_A", module.lora_A), ("lora_B", module.lora_B)):
+                linear = half[_ADAPTER]
+                keys.append(f"base_model.model.{module_name}.{side}.weight")
+                values.append(linear.weight.detach().float().cpu())
+                half[_ADAPTER] = _BankLinear(self._rows)
+                self._halves.append(half[_ADAPTER])
+        self.layout = AdapterLayout(tuple(keys), tuple(tuple(value.shape) for value in values))
+        self.initial: NDArray[np.float32] = torch.cat([value.reshape(-1) for value in values]).numpy()
+        self.peft_config = _plain_config(config, network)
+        self._device = next(network.parameters()).device
+        self.use(torch.from_numpy(self.initial.copy()))
+
+    def use(self, flat: Tensor) -> None:
+        """Run every row under one adapter; gradients flow into `flat`, shape (num_parameters,)."""
+        self._rows.index = None
+        self._assign(flat.to(self._device))
+
+    def use_many(self, flats: Tensor, rows: Tensor) -> None:
+        """Run batch row b under adapter rows[b].
+
+        Args:
+            flats: float32, shape (members, num_parameters).
+            rows: int64, shape (batch,), values below members.
+        """
+        self._rows.index = rows.to(self._device)
+        self._assign(flats.to(self._device))
+
+    def _assign(self, flat: Tensor) -> None:
+        layout = self.layout
+        for half, shape, start in zip(self._halves, layout.shapes, layout.offsets, strict=True):
+            stop = start + shape[0] * shape[1]
+            half.weight = flat[..., start:stop].reshape(*flat.shape[:-1], *shape)
+
+
+class _Rows:
+    """Which adapter each row of the present batch runs under; None: all under one."""
+
+    index: Tensor | None = None
+
+
+class _BankLinear(nn.Module):
+    """Half of a LoRA pair whose weight is a view into the bank; shape (out, in) or (members, out, in)."""
+
+    weight: Tensor
+
+    def __init__(self, rows: _Rows) -> None:
+        super().__init__()
+        self._rows = rows
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Multiply `hidden`, shape (batch, tokens, in), by the row's own or the common weight."""
+        if self._rows.index is None:
+            return nn.functional.linear(hidden, self.weight)
+        return torch.bmm(hidden, self.weight[self._rows.index].transpose(1, 2))
+
+
+def _plain_config(config: LoraConfig, network: nn.Module) -> dict[str, Any]:
+    """PEFT's own description of the adapter, with JSON values only."""
+    names = {name.rsplit(".", 1)[-1] for name, module in network.named_modules() if isinstance(module, LoraLayer)}
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": str(getattr(getattr(network, "config", None), "_name_or_path", "") or ""),
+        "r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": 0.0,
+        "target_modules": sorted(names),
+        "bias": "none",
+        "inference_mode": True,
+    }

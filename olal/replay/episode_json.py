@@ -1,0 +1,75 @@
+"""Trajectories as JSON lines: readable with any tool, complete enough to train on again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from olal.types import Bootstrap, Completion, EpisodeTask, GrammarSpec, Trajectory, Turn
+
+
+def to_json(trajectory: Trajectory) -> dict[str, Any]:
+    """A trajectory as JSON values; each grammar's text is written once, under its digest."""
+    grammars = {turn.grammar.digest: turn.grammar.text for turn in trajectory.turns}
+    bootstrap = None
+    if trajectory.bootstrap is not None:
+        grammar = trajectory.bootstrap.grammar
+        grammars[grammar.digest] = grammar.text
+        bootstrap = {"prompt_token_ids": list(trajectory.bootstrap.prompt_token_ids), "grammar": grammar.digest}
+    return {
+        "episode_id": trajectory.task.episode_id,
+        "seed": trajectory.task.seed,
+        "group": trajectory.task.group,
+        "adapter_version": trajectory.adapter_version,
+        "adapter_digest": trajectory.adapter_digest,
+        "return": trajectory.episode_return,
+        "terminated": trajectory.terminated,
+        "truncated": trajectory.truncated,
+        "success": trajectory.success,
+        "worker": trajectory.worker,
+        "duration_s": round(trajectory.duration_s, 6),
+        "error": trajectory.error,
+        "bootstrap": bootstrap,
+        "grammars": grammars,
+        "turns": [_turn_to_json(turn) for turn in trajectory.turns],
+    }
+
+
+def from_json(row: dict[str, Any]) -> Trajectory:
+    """The inverse of `to_json`."""
+    grammars = {digest: GrammarSpec(text) for digest, text in row["grammars"].items()}
+    cut = row["bootstrap"]
+    return Trajectory(
+        task=EpisodeTask(row["episode_id"], row["seed"], row["group"]),
+        turns=tuple(_turn_from_json(turn, grammars) for turn in row["turns"]),
+        terminated=row["terminated"],
+        truncated=row["truncated"],
+        success=row["success"],
+        adapter_version=row["adapter_version"],
+        adapter_digest=row["adapter_digest"],
+        worker=row["worker"],
+        duration_s=row["duration_s"],
+        bootstrap=None if cut is None else Bootstrap(tuple(cut["prompt_token_ids"]), grammars[cut["grammar"]]),
+        error=row["error"],
+    )
+
+
+def _turn_to_json(turn: Turn) -> dict[str, Any]:
+    return {
+        "observation": turn.observation,
+        "action": turn.completion.text,
+        "reward": turn.reward,
+        "prompt_token_ids": list(turn.prompt_token_ids),
+        "grammar": turn.grammar.digest,
+        "completion": {name: getattr(turn.completion, name) for name in Completion.__slots__},
+    }
+
+
+def _turn_from_json(row: dict[str, Any], grammars: dict[str, GrammarSpec]) -> Turn:
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in row["completion"].items()}
+    return Turn(
+        observation=row["observation"],
+        prompt_token_ids=tuple(row["prompt_token_ids"]),
+        grammar=grammars[row["grammar"]],
+        completion=Completion(**fields),
+        reward=row["reward"],
+    )

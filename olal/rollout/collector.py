@@ -1,0 +1,151 @@
+"""Collector: plays many episodes at once with one engine and returns finished trajectories."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from olal.agents import PromptAgent
+from olal.envs.base import Environment
+from olal.grammar import ActionGrammar
+from olal.inference import Engine
+from olal.types import AdapterUpdate, Bootstrap, Completion, EpisodeTask, GenerateRequest, SamplingParams, TimeStep, Trajectory, Turn
+
+
+@dataclass(slots=True)
+class _Episode:
+    """One episode being played."""
+
+    task: EpisodeTask
+    env: Environment
+    started: float
+    step: TimeStep = TimeStep("")
+    prompt: tuple[int, ...] = ()
+    grammar: ActionGrammar | None = None
+    turns: list[Turn] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.error) or self.step.is_last
+
+
+class Collector:
+    """Plays episodes in lockstep: one engine batch per turn over all that still run."""
+
+    def __init__(
+        self,
+        make_env: Callable[[], Environment],
+        make_agent: Callable[[Environment], PromptAgent],
+        engine: Engine,
+        *,
+        worker: int = 0,
+        max_parallel: int = 256,
+    ) -> None:
+        """Prepare an empty pool of environments.
+
+        Args:
+            make_env: builds one environment; environments are reused from episode to episode.
+            make_agent: builds the agent for an environment.
+            engine: samples the actions.
+            worker: index written into trajectories.
+            max_parallel: most episodes played at once.
+        """
+        self._make_env = make_env
+        self._engine = engine
+        self._worker = worker
+        self._max_parallel = max_parallel
+        self._pool: list[Environment] = []
+        self._agent = make_agent(self._environment(0))
+        self._prompts: dict[str, tuple[int, ...]] = {}
+
+    def collect(self, tasks: Sequence[EpisodeTask], sampling: SamplingParams) -> list[Trajectory]:
+        """Play every task to its end under the engine's present adapter.
+
+        An environment that raises ends its own episode, whose trajectory then carries the error; the others go on.
+        """
+        done: list[Trajectory] = []
+        for start in range(0, len(tasks), self._max_parallel):
+            done.extend(self._play(tasks[start : start + self._max_parallel], sampling))
+        return done
+
+    def load_adapter(self, update: AdapterUpdate) -> None:
+        """Act under another adapter from the next episode on.
+
+        Raises:
+            AdapterMismatch: it does not belong to the engine's model.
+        """
+        if update.digest != self._engine.adapter_digest or update.version != self._engine.adapter_version:
+            self._engine.load_adapter(update)
+
+    def close(self) -> None:
+        """Close every environment of the pool."""
+        for env in self._pool:
+            env.close()
+        self._pool.clear()
+
+    def _play(self, tasks: Sequence[EpisodeTask], sampling: SamplingParams) -> list[Trajectory]:
+        episodes = [_Episode(task, self._environment(i), time.monotonic()) for i, task in enumerate(tasks)]
+        for episode in episodes:
+            self._guard(episode, lambda e=episode: self._observe(e, e.env.reset(e.task.seed)))
+        while running := [episode for episode in episodes if not episode.is_over]:
+            requests = [self._request(episode, sampling) for episode in running]
+            for episode, request, completion in zip(running, requests, self._engine.generate(requests), strict=True):
+                self._guard(episode, lambda e=episode, r=request, c=completion: self._act(e, r, c))
+        return [self._trajectory(episode) for episode in episodes]
+
+    def _guard(self, episode: _Episode, act: Callable[[], None]) -> None:
+        """Run code of the environment; whatever it raises fails this episode alone, and its object is not reused."""
+        try:
+            act()
+        except Exception as error:
+            episode.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._pool[self._pool.index(episode.env)] = self._make_env()
+
+    def _observe(self, episode: _Episode, step: TimeStep) -> None:
+        episode.step = step
+        if not step.terminated:
+            episode.grammar = episode.env.action_grammar()
+            episode.prompt = self._prompt(step.observation)
+
+    def _act(self, episode: _Episode, request: GenerateRequest, completion: Completion) -> None:
+        assert episode.grammar is not None
+        observation = episode.step.observation
+        step = episode.env.step(episode.grammar.parse(completion.text))
+        episode.turns.append(Turn(observation, request.prompt_token_ids, request.grammar, completion, step.reward))
+        self._observe(episode, step)
+
+    def _request(self, episode: _Episode, sampling: SamplingParams) -> GenerateRequest:
+        assert episode.grammar is not None
+        seed = (episode.task.seed << 32) + len(episode.turns)
+        return GenerateRequest(episode.prompt, episode.grammar.spec, sampling, seed)
+
+    def _prompt(self, observation: str) -> tuple[int, ...]:
+        prompt = self._prompts.get(observation)
+        if prompt is None:
+            if len(self._prompts) > 10_000:
+                self._prompts.clear()
+            prompt = self._prompts[observation] = self._engine.encode(self._agent.messages(observation))
+        return prompt
+
+    def _environment(self, index: int) -> Environment:
+        while len(self._pool) <= index:
+            self._pool.append(self._make_env())
+        return self._pool[index]
+
+    def _trajectory(self, episode: _Episode) -> Trajectory:
+        is_cut = episode.step.truncated and not episode.step.terminated and not episode.error
+        return Trajectory(
+            task=episode.task,
+            turns=tuple(episode.turns),
+            terminated=episode.step.terminated,
+            truncated=episode.step.truncated,
+            success=episode.step.success,
+            adapter_version=self._engine.adapter_version,
+            adapter_digest=self._engine.adapter_digest,
+            worker=self._worker,
+            duration_s=time.monotonic() - episode.started,
+            bootstrap=Bootstrap(episode.prompt, episode.grammar.spec) if is_cut and episode.grammar else None,
+            error=episode.error,
+        )

@@ -1,0 +1,58 @@
+"""EpisodeOutcome: the few numbers of an episode that an evaluation or a progress line needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from olal.envs.base import Environment
+from olal.types import EpisodeTask, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeOutcome:
+    """How one episode went.
+
+    Attributes:
+        episode_return: undiscounted sum of rewards.
+        success: whether the task was solved; None where that has no meaning.
+        num_turns: decisions made.
+        num_tokens: tokens produced.
+        num_invalid: actions cut before they were complete sentences of their grammar.
+        error: one line when the episode failed.
+    """
+
+    episode_return: float
+    success: bool | None
+    num_turns: int
+    num_tokens: int
+    num_invalid: int
+    error: str
+
+
+def outcome_of(trajectory: Trajectory) -> EpisodeOutcome:
+    """Condense a trajectory."""
+    return EpisodeOutcome(
+        trajectory.episode_return,
+        trajectory.success,
+        len(trajectory.turns),
+        trajectory.num_tokens,
+        sum(turn.completion.stop_reason != "grammar" for turn in trajectory.turns),
+        trajectory.error,
+    )
+
+
+def play_randomly(env: Environment, tasks: Sequence[EpisodeTask], *, limit_s: float = 20.0) -> list[EpisodeOutcome]:
+    """Play with uniformly random legal actions, stopping early after `limit_s` seconds (at least one episode)."""
+    outcomes: list[EpisodeOutcome] = []
+    deadline = time.monotonic() + limit_s
+    for task in tasks:
+        step, turns, total = env.reset(task.seed), 0, 0.0
+        while not step.is_last:
+            step = env.step(env.sample_action((task.seed << 16) + turns))
+            turns, total = turns + 1, total + step.reward
+        outcomes.append(EpisodeOutcome(total, step.success, turns, 0, 0, ""))
+        if time.monotonic() > deadline:
+            break
+    return outcomes
