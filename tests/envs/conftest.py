@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from olal.errors import GrammarError
+from olal.errors import ConfigError, GrammarError
 from olal.grammar.matcher import Vocabulary
 from olal.types import GrammarSpec
 
@@ -64,7 +64,6 @@ def grammar() -> ByteGrammar:
 @pytest.fixture
 def refuses() -> Callable[[Callable[[], object]], str]:
     """Call something that must raise a ConfigError and return its message, which must be one line."""
-    from olal.errors import ConfigError
 
     def call(action: Callable[[], object]) -> str:
         with pytest.raises(ConfigError) as caught:

@@ -107,6 +107,16 @@ def test_sampling_is_uniform():
     assert np.all(np.abs(counts - 1000) < 5 * 1000**0.5)
 
 
+def test_sampling_leaves_the_random_stream_of_the_space_alone():
+    inner = gymnasium.make("Pendulum-v1")
+    env = GymnasiumEnv(inner)
+    inner.action_space.seed(5)
+    expected = inner.action_space.sample()
+    inner.action_space.seed(5)
+    env.sample_action(0)
+    assert inner.action_space.sample() == expected
+
+
 def test_a_render_function_and_names_replace_the_preset():
     inner = gymnasium.make("FrozenLake-v1")
     env = GymnasiumEnv(inner, render=lambda state: f"cell {state}", action_names=["w", "s", "e", "n"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from olal.envs import GridWorld, GymnasiumEnv, known_environments, make_env
@@ -31,7 +33,7 @@ def broken(size=1):
 def user_module(tmp_path, monkeypatch):
     (tmp_path / "my_tasks.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "my_tasks", raising=False)
+    monkeypatch.delitem(sys.modules, "my_tasks", raising=False)
     return "my_tasks"
 
 

@@ -212,3 +212,9 @@ def test_names_that_do_not_fit_are_refused(refuses, space, names):
 def test_actions_outside_the_space_are_not_written(space, action):
     with pytest.raises(GrammarError):
         space_grammar(space).write(action)
+
+
+@pytest.mark.parametrize("action", [True, 2, -1, 0.0, "a", None, [0]])
+def test_what_is_no_action_has_no_name(action):
+    with pytest.raises(GrammarError):
+        space_grammar(spaces.Discrete(2), ["a", "b"]).write(action)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
+from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 
-from olal.envs import GridWorld, make_env
+from olal.envs import GridWorld, GymnasiumEnv, make_env
 from olal.envs.tabular import TabularModel, policy_value, solve_optimum, uniform_value
 from olal.envs.tabular_models import tabular_model
 
@@ -103,6 +105,34 @@ def test_the_environment_pays_a_policy_its_exact_value(env_id, options, episodes
     assert abs(np.mean(returns) - policy_value(model, policy)) < 4 * error
 
 
+def test_a_policy_that_heeds_bumps_is_valued_as_it_plays():
+    env = GridWorld(start=(0, 0, 0), bump_reward=-0.1)
+    model = tabular_model(env)
+    words = ["right" if text.endswith("bumped") else "forward" for text in model.observations]
+    moves = dict(zip(model.observations, words, strict=True))
+    step, paid, turns = env.reset(0), 0.0, 0
+    while not step.is_last:
+        step = env.step([moves[step.observation]])
+        paid, turns = paid + step.reward, turns + 1
+    policy = np.array([[f'"{word}"' in action for action in model.actions] for word in words], dtype=np.float64)
+    assert (step.success, turns) == (True, 8)
+    assert policy_value(model, policy) == pytest.approx(paid)
+
+
+def test_the_rules_for_naturals_pay_what_naturals_are_worth():
+    """A natural (chance n) beats a dealer's other 21 under one rule and wins half as much again under the other.
+
+    With p the chance of a dealer's 21 the gains are n (p - n) and n (1 - p) / 2, so p cancels from the sum below.
+    """
+    chance = 8 / 169
+    plain, beats, bonus = (
+        solve_optimum(tabular_model(make_env("gymnasium:Blackjack-v1", {"sab": sab, "natural": natural})))
+        for sab, natural in ((False, False), (True, False), (False, True))
+    )
+    assert min(beats - plain, bonus - plain) > 0
+    assert (beats - plain) + 2 * (bonus - plain) == pytest.approx(chance * (1 - chance))
+
+
 def test_grid_probabilities_and_legal_lists_match_the_environment():
     env = GridWorld(max_moves=2, forbid_walls=True)
     model = tabular_model(env)
@@ -141,6 +171,11 @@ def test_the_optimum_knows_the_turns_left():
     assert uniform_value(hurry(2)) == pytest.approx(0.5 * 1 + 0.5 * (0.4 + 0.7))
 
 
+def test_the_optimum_takes_legal_actions_only():
+    assert solve_optimum(replace(hurry(5), legal=np.array([[False, True]]))) == pytest.approx(1.0)
+    assert solve_optimum(replace(hurry(5), legal=np.array([[True, False]]))) == pytest.approx(2.0)
+
+
 @pytest.mark.parametrize("policy", [np.ones((2, 2)) / 2, np.array([[0.5, 0.4]]), np.array([[1.5, -0.5]])])
 def test_what_is_no_policy_is_refused(policy):
     with pytest.raises(ValueError, match="policy"):
@@ -166,9 +201,5 @@ def test_tasks_too_large_or_hidden_have_no_model(env_id, options):
 
 
 def test_a_wrapper_that_changes_rewards_leaves_no_model():
-    import gymnasium
-
-    from olal.envs import GymnasiumEnv
-
     inner = gymnasium.wrappers.TransformReward(gymnasium.make("FrozenLake-v1"), lambda reward: 2 * reward)
     assert tabular_model(GymnasiumEnv(inner)) is None
