@@ -26,6 +26,8 @@ class LearnerBase(Section):
     """Probability ratios count up to 1 - clip and 1 + clip."""
     entropy: float = Field(default=0.01, ge=0)
     """Weight of the entropy over the legal tokens."""
+    advantage_std_floor: float = Field(default=0.05, gt=0)
+    """Least standard deviation that advantages are divided by, so that noise is not blown up once all is learned."""
     num_cpus: float = Field(default=0.0, ge=0)
     """CPU cores reserved for the learner."""
     num_gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"

@@ -14,10 +14,10 @@ class MeZOConfig(LearnerBase):
 
     kind: Literal["mezo"] = "mezo"
     """Which learner this is."""
-    learning_rate: float = Field(default=0.12, gt=0)
-    """Step size at the first update."""
-    sigma: float = Field(default=0.05, gt=0)
-    """Length of a perturbation."""
+    learning_rate: float = Field(default=0.04, gt=0)
+    """Length of the first step, per coordinate, along a direction that is one spread of losses better."""
+    sigma: float = Field(default=0.02, gt=0)
+    """Length of a perturbation, per coordinate."""
     directions: int = Field(default=8, ge=1)
     """Random directions averaged in one step."""
     steps: int = Field(default=8, ge=1)

@@ -18,3 +18,5 @@ class ModelConfig(Section):
     """Number format of the base weights."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto takes a GPU where there is one."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of a model pass in each process; more than one slows small models down."""

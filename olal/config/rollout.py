@@ -24,5 +24,3 @@ class RolloutConfig(Section):
     """Most tokens one action may have."""
     kv_cache_mb: int = Field(default=256, ge=1)
     """Memory for the key-value cache of each worker, in megabytes."""
-    threads: int = Field(default=1, ge=1)
-    """CPU threads of each worker's model passes."""

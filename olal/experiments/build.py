@@ -45,14 +45,11 @@ def build_network(config: RunConfig) -> PolicyNetwork:
     Raises:
         ModelInvalid: the model cannot be loaded or has no module to adapt.
     """
-    import torch
-
     from olal.models.base_model import load_base_model
     from olal.models.lora_bank import LoraBank
     from olal.models.policy_network import PolicyNetwork
 
-    torch.set_num_threads(config.rollout.threads)
-    base = load_base_model(config.model.path, dtype=config.model.dtype, device=config.model.device)
+    base = load_base_model(config.model.path, dtype=config.model.dtype, device=config.model.device, threads=config.model.threads)
     bank = LoraBank(
         base.network,
         rank=config.adapter.rank,

@@ -10,7 +10,7 @@ from olal.returns import discounted_returns, gae
 
 
 def batch_advantages(
-    batch: DecisionBatch, context_values: NDArray[np.float64], *, gamma: float, gae_lambda: float
+    batch: DecisionBatch, context_values: NDArray[np.float64], *, gamma: float, gae_lambda: float, scale: float = 1.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Advantages by GAE and discounted returns, bootstrapped only where an episode was cut.
 
@@ -19,6 +19,7 @@ def batch_advantages(
         context_values: float64, shape (U,).
         gamma: discount per turn.
         gae_lambda: trace decay per turn.
+        scale: rewards are divided by it; values are in the divided unit.
 
     Returns:
         Advantages and returns, float64, shape (N,) each.
@@ -27,9 +28,10 @@ def batch_advantages(
     values = context_values[batch.context_of]
     discounts = gamma ** batch.elapsed_turns.astype(np.float64)
     traces = gae_lambda ** batch.elapsed_turns.astype(np.float64)
+    rewards = batch.rewards / scale
     for episode in batch.episodes:
         span = slice(episode.start, episode.stop)
         bootstrap = context_values[episode.bootstrap_context] if episode.bootstrap_context >= 0 else 0.0
-        advantages[span] = gae(batch.rewards[span], values[span], discounts[span], traces[span], bootstrap)
-        returns[span] = discounted_returns(batch.rewards[span], discounts[span], bootstrap)
+        advantages[span] = gae(rewards[span], values[span], discounts[span], traces[span], bootstrap)
+        returns[span] = discounted_returns(rewards[span], discounts[span], bootstrap)
     return advantages, returns

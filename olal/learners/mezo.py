@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from olal.adapters import Checkpoint, rademacher
 from olal.learners.advantages import batch_advantages
 from olal.learners.base import LearnerStep
 from olal.learners.batch import DecisionBatch, make_batch
+from olal.learners.reward_scale import RewardScale
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
 from olal.learners.torch_state import random_state, restore_random
@@ -41,7 +43,7 @@ class MeZOSettings:
     gae_lambda: float = 0.95
     clip: float = 0.2
     entropy: float = 0.01
-    sigma: float = 0.05
+    sigma: float = 0.02
     directions: int = 8
     steps: int = 8
     contexts_per_step: int = 96
@@ -74,6 +76,7 @@ class MeZOLearner:
         self._value = RidgeValue(
             network.hidden_size, settings.value_features, ridge=settings.value_ridge, seed=seed
         )
+        self._reward_scale = RewardScale()
         self.version = 0
 
     def current(self) -> AdapterUpdate:
@@ -96,8 +99,9 @@ class MeZOLearner:
         settings = self._settings
         scorer = ContextScorer(self._network, batch, temperature=settings.temperature)
         hidden, gap = self._before(batch, scorer)
+        scale = self._reward_scale.update(batch, settings.gamma)
         advantages, returns = batch_advantages(
-            batch, self._value.values(hidden), gamma=settings.gamma, gae_lambda=settings.gae_lambda
+            batch, self._value.values(hidden), gamma=settings.gamma, gae_lambda=settings.gae_lambda, scale=scale
         )
         self._value.fit(hidden[batch.context_of], returns)
         spread = float(advantages.std())
@@ -109,6 +113,7 @@ class MeZOLearner:
             "optimizer_steps": float(settings.steps),
             "loss_spread": float(np.mean(spreads)),
             "advantage_std": spread,
+            "reward_scale": scale,
             "max_logprob_gap": gap,
             "log_legal_mass": float(batch.log_legal_mass.mean()),
         }
@@ -175,7 +180,10 @@ class MeZOLearner:
     def checkpoint(self) -> Checkpoint:
         """Adapter, critic statistics and the random state."""
         arrays = {"value.gram": self._value.gram, "value.moment": self._value.moment}
-        return Checkpoint(self.version, self._flat.copy(), arrays, {"random": random_state(self._random)})
+        return Checkpoint(self.version, self._flat.copy(), arrays, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {"random": random_state(self._random), "return_variance": self._reward_scale.variance}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`."""
@@ -183,4 +191,5 @@ class MeZOLearner:
         self._value.gram = checkpoint.arrays["value.gram"].copy()
         self._value.moment = checkpoint.arrays["value.moment"].copy()
         restore_random(self._random, checkpoint.state["random"])
+        self._reward_scale.variance = checkpoint.state["return_variance"]
         self.version = checkpoint.version

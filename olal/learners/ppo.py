@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from olal.adapters import Checkpoint
 from olal.learners.advantages import batch_advantages
 from olal.learners.base import LearnerStep
 from olal.learners.batch import DecisionBatch, make_batch
+from olal.learners.reward_scale import RewardScale
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
 from olal.learners.torch_state import optimizer_arrays, random_state, restore_optimizer, restore_random
@@ -68,6 +70,7 @@ class PPOLearner:
         self._value = ValueHead(network.hidden_size, settings.value_hidden, seed=seed).to(network.device)
         self._adapter_optimizer = torch.optim.Adam([self._flat], betas=(0.9, 0.99), eps=1e-6)
         self._value_optimizer = torch.optim.Adam(self._value.parameters(), lr=settings.value_learning_rate)
+        self._reward_scale = RewardScale()
         self.version = 0
 
     def current(self) -> AdapterUpdate:
@@ -90,7 +93,8 @@ class PPOLearner:
         settings = self._settings
         scorer = ContextScorer(self._network, batch, temperature=settings.temperature)
         values, gap = self._before(batch, scorer)
-        advantages, returns = batch_advantages(batch, values, gamma=settings.gamma, gae_lambda=settings.gae_lambda)
+        scale = self._reward_scale.update(batch, settings.gamma)
+        advantages, returns = batch_advantages(batch, values, gamma=settings.gamma, gae_lambda=settings.gae_lambda, scale=scale)
         spread = float(advantages.std())
         advantages = normalise(advantages, std_floor=settings.advantage_std_floor)
         for group in self._adapter_optimizer.param_groups:
@@ -118,6 +122,7 @@ class PPOLearner:
             "optimizer_steps": float(steps),
             "kl": kl,
             "advantage_std": spread,
+            "reward_scale": scale,
             "value_explained_variance": explained,
             "max_logprob_gap": gap,
             "log_legal_mass": float(batch.log_legal_mass.mean()),
@@ -181,7 +186,10 @@ class PPOLearner:
         arrays = {f"value.{name}": tensor.cpu().numpy() for name, tensor in self._value.state_dict().items()}
         arrays |= optimizer_arrays("adapter_optimizer", self._adapter_optimizer)
         arrays |= optimizer_arrays("value_optimizer", self._value_optimizer)
-        return Checkpoint(self.version, self.current().flat, arrays, {"random": random_state(self._random)})
+        return Checkpoint(self.version, self.current().flat, arrays, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {"random": random_state(self._random), "return_variance": self._reward_scale.variance}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`."""
@@ -192,4 +200,5 @@ class PPOLearner:
         restore_optimizer("adapter_optimizer", self._adapter_optimizer, checkpoint.arrays)
         restore_optimizer("value_optimizer", self._value_optimizer, checkpoint.arrays)
         restore_random(self._random, checkpoint.state["random"])
+        self._reward_scale.variance = checkpoint.state["return_variance"]
         self.version = checkpoint.version

@@ -36,7 +36,7 @@ class BaseModel:
 
 
 def load_base_model(
-    path: str, *, dtype: Literal["float32", "bfloat16"] = "float32", device: str = "auto"
+    path: str, *, dtype: Literal["float32", "bfloat16"] = "float32", device: str = "auto", threads: int = 1
 ) -> BaseModel:
     """Load a causal language model for inference and LoRA training.
 
@@ -44,11 +44,13 @@ def load_base_model(
         path: a directory, a hub name, or "tiny".
         dtype: of the frozen weights; adapters are always float32.
         device: "auto" takes CUDA where there is one.
+        threads: CPU threads of this process's model passes.
 
     Raises:
         ModelInvalid: it cannot be loaded, or its tokenizer has no fast form or no end-of-sequence token.
     """
     resolved = resolve_model_path(path)
+    torch.set_num_threads(threads)
     target = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolved)
