@@ -1,5 +1,7 @@
 """Checkpoints: written beside, flushed to disk, renamed, then marked complete. Nothing is pickled.
 
+In this order:
+
     step-00000010.tmp-4711/   adapter/ learner.safetensors state.json     written and fsynced
     step-00000010/            the same, after one rename
     step-00000010/COMMIT      sha256 of every file; a directory without it does not exist for a reader
@@ -18,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 from olal.adapters.layout import AdapterLayout
 from olal.adapters.peft_directory import read_peft_directory, write_peft_directory
@@ -57,7 +59,10 @@ def write_checkpoint(
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     write_peft_directory(scratch / "adapter", layout, checkpoint.flat, peft_config)
-    save_file({name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()}, scratch / "learner.safetensors")
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()},
+        scratch / "learner.safetensors",
+    )
     state = {"version": checkpoint.version, "adapter_digest": layout.digest(checkpoint.flat), **checkpoint.state}
     (scratch / "state.json").write_text(json.dumps(state, indent=2) + "\n")
     sums = {str(path.relative_to(scratch)): _sync_and_digest(path) for path in _files(scratch)}

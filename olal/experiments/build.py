@@ -5,6 +5,8 @@ Nothing heavy is imported here at module level: the functions run inside the act
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from olal.agents import PromptAgent
@@ -49,7 +51,8 @@ def build_network(config: RunConfig) -> PolicyNetwork:
     from olal.models.lora_bank import LoraBank
     from olal.models.policy_network import PolicyNetwork
 
-    base = load_base_model(config.model.path, dtype=config.model.dtype, device=config.model.device, threads=config.model.threads)
+    model = config.model
+    base = load_base_model(model.path, dtype=model.dtype, device=model.device, threads=model.threads)
     bank = LoraBank(
         base.network,
         rank=config.adapter.rank,
@@ -93,6 +96,6 @@ def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
 
 def _settings(kind: type[Settings], config: RunConfig) -> Settings:
     """Fill a learner's settings from the config fields of the same name; the temperature is that of the rollouts."""
-    given = config.learner.model_dump()
-    names = set(kind.__dataclass_fields__) & set(given)  # pyright: ignore[reportAttributeAccessIssue]
-    return kind(temperature=config.rollout.temperature, **{name: given[name] for name in names})
+    given = config.learner.model_dump() | {"temperature": config.rollout.temperature}
+    make: Callable[..., Settings] = kind
+    return make(**{name: given[name] for name in inspect.signature(make).parameters if name in given})

@@ -103,8 +103,8 @@ def await_capacity(config: RunConfig, placement: Placement) -> None:
             )
             fits = int(there.get("CPU", 0.0) / config.rollout.num_cpus) if config.rollout.num_cpus else 0
             raise ClusterError(
-                f"the cluster can never place {config.rollout.workers} workers: {detail}; use --workers {max(fits, 1)}, "
-                f"add nodes, or lower rollout.num_cpus: {config.rollout.num_cpus:g}"
+                f"the cluster can never place {config.rollout.workers} workers: {detail}; "
+                f"use --workers {max(fits, 1)}, add nodes, or lower rollout.num_cpus: {config.rollout.num_cpus:g}"
             )
         time.sleep(0.5)
 

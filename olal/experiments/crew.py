@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _spawn(kind: type, name: str, share: tuple[float, float], *arguments: Any) -
 def _shares(tasks: Sequence[EpisodeTask], workers: int) -> list[list[EpisodeTask]]:
     """Deal tasks out in contiguous, equal shares: always the same worker for the same task."""
     bounds = [round(len(tasks) * i / workers) for i in range(workers + 1)]
-    return [list(tasks[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [list(tasks[start:stop]) for start, stop in pairwise(bounds)]
 
 
 def _last_line(error: BaseException) -> str:

@@ -10,11 +10,10 @@ from pathlib import Path
 from olal.config import RunConfig
 from olal.envs import Environment
 from olal.errors import RunDirectoryInvalid
-from olal.experiments.build import build_env
 from olal.experiments.cluster import await_capacity, connected, plan_placement
 from olal.experiments.comparison import compare
 from olal.experiments.crew import Crew
-from olal.experiments.interrupt import Interrupt, listening
+from olal.experiments.interrupt import listening
 from olal.experiments.preflight import check_config
 from olal.experiments.progress import Progress, RunInfo, RunSummary
 from olal.experiments.run_directory import RunDirectory

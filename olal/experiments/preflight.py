@@ -25,6 +25,7 @@ def check_config(config: RunConfig) -> Environment:
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"the environment {config.env.id} cannot be reset ({type(error).__name__}: {error})") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"the environment {config.env.id} cannot be reset ({reason})") from error
     env.action_grammar()
     return env

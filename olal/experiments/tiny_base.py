@@ -73,6 +73,7 @@ def _play(env: Environment, draw: random.Random, *, only_effective: bool) -> tup
     """One random episode of at most 30 turns as (observation, action) pairs, and the observation after the last."""
     step = env.reset(draw.getrandbits(31))
     turns: list[tuple[str, str]] = []
+    seen, said = step.observation, ""
     for _ in range(30):
         action = env.sample_action(draw.getrandbits(31))
         said, seen = env.action_grammar().write(action), step.observation

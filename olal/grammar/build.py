@@ -84,7 +84,8 @@ def _spec(grammar: Mapping[str, Any]) -> GrammarSpec:
 
 def _escape_slashes(pattern: str) -> str:
     """Escape the slashes that would end a Lark pattern, leaving those already escaped."""
-    escaped, backslashes = [], 0
+    escaped: list[str] = []
+    backslashes = 0
     for character in pattern:
         if character == "/" and backslashes % 2 == 0:
             escaped.append("\\")

@@ -152,9 +152,7 @@ class TransformersEngine:
             index = min(int(np.searchsorted(decision.cumulative, draw, side="right")), len(decision.ids) - 1)
         self.num_decisions += 1
         row.num_passes += 1
-        row.append(
-            int(decision.ids[index]), float(decision.logprobs[index]), decision.log_legal_mass, is_forced=False
-        )
+        row.append(int(decision.ids[index]), float(decision.logprobs[index]), decision.log_legal_mass, is_forced=False)
 
     def _contexts(self, sequences: list[tuple[int, ...]]) -> list[Context]:
         """Contexts of all sequences, running the model for those not cached."""

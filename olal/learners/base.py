@@ -26,6 +26,8 @@ class LearnerStep:
 class Learner(Protocol):
     """Improves one adapter from batches of trajectories.
 
+    The loop that calls it:
+
         update = learner.current()                     # version 0, or the restored one
         while training:
             step = learner.update(trajectories)        # step.update.version == previous version + 1

@@ -73,9 +73,7 @@ class MeZOLearner:
         self._learning_rate = learning_rate
         self._random = np.random.Generator(np.random.Philox(key=seed))
         self._flat = network.bank.initial.copy()
-        self._value = RidgeValue(
-            network.hidden_size, settings.value_features, ridge=settings.value_ridge, seed=seed
-        )
+        self._value = RidgeValue(network.hidden_size, settings.value_features, ridge=settings.value_ridge, seed=seed)
         self._reward_scale = RewardScale()
         self.version = 0
 

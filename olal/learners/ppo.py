@@ -94,7 +94,9 @@ class PPOLearner:
         scorer = ContextScorer(self._network, batch, temperature=settings.temperature)
         values, gap = self._before(batch, scorer)
         scale = self._reward_scale.update(batch, settings.gamma)
-        advantages, returns = batch_advantages(batch, values, gamma=settings.gamma, gae_lambda=settings.gae_lambda, scale=scale)
+        advantages, returns = batch_advantages(
+            batch, values, gamma=settings.gamma, gae_lambda=settings.gae_lambda, scale=scale
+        )
         spread = float(advantages.std())
         advantages = normalise(advantages, std_floor=settings.advantage_std_floor)
         for group in self._adapter_optimizer.param_groups:

@@ -29,7 +29,8 @@ class RewardScale:
         """Take in the returns of a batch and return the scale to use for it."""
         discounts = gamma ** batch.elapsed_turns.astype(np.float64)
         returns = [
-            discounted_returns(batch.rewards[e.start : e.stop], discounts[e.start : e.stop], 0.0) for e in batch.episodes
+            discounted_returns(batch.rewards[e.start : e.stop], discounts[e.start : e.stop], 0.0)
+            for e in batch.episodes
         ]
         fresh = float(np.concatenate(returns).var())
         self.variance = fresh if self.variance == 0.0 else self._decay * self.variance + (1 - self._decay) * fresh

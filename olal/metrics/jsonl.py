@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from olal.errors import RunDirectoryInvalid
 
@@ -31,8 +30,10 @@ def json_line(record: Mapping[str, Any]) -> str:
 class JsonlWriter:
     """Appends records to a file.
 
-    with JsonlWriter(path) as writer:
-        writer.write({"version": 1, "mean_return": 0.5})
+    For example:
+
+        with JsonlWriter(path) as writer:
+            writer.write({"version": 1, "mean_return": 0.5})
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,7 +98,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:  # also a torn UTF-8 sequence
         return None
-    return record if isinstance(record, dict) else None
+    return cast("dict[str, Any]", record) if isinstance(record, dict) else None
 
 
 def _mend_tail(path: Path) -> None:
@@ -117,18 +118,18 @@ def _finite(value: Any) -> Any:
         case float():
             return float(value) if math.isfinite(value) else None
         case Mapping():
-            return {key: _finite(item) for key, item in value.items()}
+            return {key: _finite(item) for key, item in cast("Mapping[str, Any]", value).items()}
         case str() | bytes():
             return value
         case Sequence():
-            return [_finite(item) for item in value]
+            return [_finite(item) for item in cast("Sequence[Any]", value)]
         case _:
             return value
 
 
 def _plain(value: Any) -> Any:
     """What json does not know: paths become text, numpy scalars numbers."""
-    if isinstance(value, os.PathLike):
+    if isinstance(value, Path):
         return str(value)
     item = getattr(value, "item", None)
     if callable(item):

@@ -59,7 +59,7 @@ def load_base_model(
         raise ModelInvalid(f"the model cannot be loaded ({str(error).splitlines()[0]}): {path}") from error
     if not getattr(tokenizer, "is_fast", False) or tokenizer.eos_token_id is None:
         raise ModelInvalid(f"the tokenizer must be a fast one with an end-of-sequence token: {path}")
-    network = network.to(target).eval().requires_grad_(False)
+    network: Any = network.to(target).eval().requires_grad_(False)
     width = network.get_output_embeddings().weight.shape[0]
     backend = tokenizer.backend_tokenizer
     backend.no_padding()

@@ -26,6 +26,8 @@ _ADAPTER = "default"
 class LoraBank:
     """The adapter slots of one network.
 
+    Filled before a forward pass:
+
         bank.use(flat)                # shape (num_parameters,): one adapter for the whole batch, differentiable
         bank.use_many(flats, rows)    # shape (members, num_parameters): batch row b runs under flats[rows[b]]
     """
@@ -61,11 +63,11 @@ class LoraBank:
             if not isinstance(module, LoraLayer):
                 continue
             for side, half in (("lora_A", module.lora_A), ("lora_B", module.lora_B)):
-                linear = half[_ADAPTER]
                 keys.append(f"base_model.model.{module_name}.{side}.weight")
-                values.append(linear.weight.detach().float().cpu())
-                half[_ADAPTER] = _BankLinear(self._rows)
-                self._halves.append(half[_ADAPTER])
+                values.append(half[_ADAPTER].get_parameter("weight").detach().float().cpu())
+                slot = _BankLinear(self._rows)
+                half[_ADAPTER] = slot
+                self._halves.append(slot)
         self.layout = AdapterLayout(tuple(keys), tuple(tuple(value.shape) for value in values))
         self.initial: NDArray[np.float32] = torch.cat([value.reshape(-1) for value in values]).numpy()
         self.peft_config = _plain_config(config, network)

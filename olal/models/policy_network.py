@@ -74,9 +74,7 @@ class PolicyNetwork:
         ]
         return rows, output.logits[0].float()
 
-    def at_positions(
-        self, sequences: Sequence[Sequence[int]], rows: Tensor, columns: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def at_positions(self, sequences: Sequence[Sequence[int]], rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """Teacher-forced logits at chosen positions only; gradients flow into the bank's adapter.
 
         Args:
@@ -131,4 +129,5 @@ class PolicyNetwork:
 
 def _stack(cache: DynamicCache) -> Tensor:
     """Keys and values of every layer, shape (batch, 2 * layers, kv heads, length, head size)."""
-    return torch.stack([tensor for layer in cache.layers for tensor in (layer.keys, layer.values)], dim=1)  # pyright: ignore[reportArgumentType]
+    layers: list[Any] = cache.layers
+    return torch.stack([tensor for layer in layers for tensor in (layer.keys, layer.values)], dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from olal.types import Bootstrap, Completion, EpisodeTask, GrammarSpec, Trajectory, Turn
 
@@ -65,7 +65,10 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
 
 
 def _turn_from_json(row: dict[str, Any], grammars: dict[str, GrammarSpec]) -> Turn:
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in row["completion"].items()}
+    fields: dict[str, Any] = {
+        name: tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+        for name, value in cast("dict[str, Any]", row["completion"]).items()
+    }
     return Turn(
         observation=row["observation"],
         prompt_token_ids=tuple(row["prompt_token_ids"]),

@@ -10,7 +10,17 @@ from olal.agents import PromptAgent
 from olal.envs.base import Environment
 from olal.grammar import ActionGrammar
 from olal.inference import Engine
-from olal.types import AdapterUpdate, Bootstrap, Completion, EpisodeTask, GenerateRequest, SamplingParams, TimeStep, Trajectory, Turn
+from olal.types import (
+    AdapterUpdate,
+    Bootstrap,
+    Completion,
+    EpisodeTask,
+    GenerateRequest,
+    SamplingParams,
+    TimeStep,
+    Trajectory,
+    Turn,
+)
 
 
 @dataclass(slots=True)
@@ -20,7 +30,7 @@ class _Episode:
     task: EpisodeTask
     env: Environment
     started: float
-    step: TimeStep = TimeStep("")
+    step: TimeStep = field(default_factory=lambda: TimeStep(""))
     prompt: tuple[int, ...] = ()
     grammar: ActionGrammar | None = None
     turns: list[Turn] = field(default_factory=list)

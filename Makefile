@@ -1,0 +1,40 @@
+# olal: one verb per target. `make` alone says what they are.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and install olal with its tools; nothing to do the second time
+	@$(PYTHON) tools/setup_venv.py
+
+demo: setup ## Train on the grid world with two rollout workers
+	$(BIN)/olal launch configs/gridworld.yaml --workers 2
+
+test: setup ## Run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: setup ## Check style, types and the direction of every import
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: setup ## Sort imports and format
+	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
+
+bench: setup ## Run every benchmark; numbers go to benchmarks/out/
+	@mkdir -p benchmarks/out
+	@for script in benchmarks/[a-z]*.py; do \
+		echo "$$script"; \
+		$(BIN)/python "$$script" --json "benchmarks/out/$$(basename "$$script" .py).json" || exit 1; \
+	done
+
+clean: ## Remove caches and build outputs; .venv/ and runs/ stay
+	rm -rf build dist *.egg-info benchmarks/out .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find olal tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
