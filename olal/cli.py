@@ -20,6 +20,7 @@ from olal import __version__
 from olal.config import load_config, parse_assignment, to_yaml
 from olal.errors import ConfigError, OlalError
 from olal.experiments.progress import RunSummary
+from olal.experiments.ray_environment import prepare_ray_environment
 from olal.metrics import json_line
 
 INTERRUPTED = 130
@@ -192,7 +193,9 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """Run the command line of this process; the user's own environments are found in the current directory."""
+    sys.path.insert(0, "")
+    prepare_ray_environment()
     app()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from olal.config import RunConfig
 from olal.errors import ClusterError
 
 NAMESPACE = "olal"
+_CONNECT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,6 @@ def connected(config: RunConfig, address: str | None) -> Iterator[str]:
     Raises:
         ClusterError: nothing answers at the address.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     target = address or os.environ.get("RAY_ADDRESS")
     options = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
@@ -59,9 +59,12 @@ def connected(config: RunConfig, address: str | None) -> Iterator[str]:
                 **options,
             )
         else:
+            _check_address(target)
             context = ray.init(address=target, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except ClusterError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ClusterError(
             f"no Ray cluster answers ({reason}); check --address, or leave it out to start Ray here: {target}"
         ) from error
@@ -70,6 +73,21 @@ def connected(config: RunConfig, address: str | None) -> Iterator[str]:
         yield f"http://{url}" if url else ""
     finally:
         ray.shutdown()
+
+
+def _check_address(target: str) -> None:
+    """Refuse at once what Ray would wait minutes for.
+
+    Raises:
+        ClusterError: the address is of another kind than HOST:PORT.
+        OSError: nothing listens there.
+    """
+    if target == "auto":
+        return
+    host, _, port = target.rpartition(":")
+    if "://" in target or not host or not port.isdigit():
+        raise ClusterError(f"an address is HOST:PORT of the head node's Ray port, or auto: {target}")
+    socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
 
 
 def plan_placement(config: RunConfig) -> Placement:

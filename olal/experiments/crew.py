@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from olal.actors import LearnerActor, LearnerReport, ReplayActor, ReplayStatus, RolloutActor, RolloutReport
 from olal.config import RunConfig
-from olal.errors import OlalError, RunFailed
+from olal.errors import ClusterError, OlalError, RunFailed
 from olal.experiments.build import build_collector, build_learner
 from olal.experiments.cluster import Placement
 from olal.rollout import EpisodeOutcome
@@ -122,7 +122,10 @@ def _spawn(kind: type, name: str, share: tuple[float, float], *arguments: Any) -
     """Create a named actor; its class becomes remote here, so that plain code never imports Ray."""
     options: dict[str, Any] = {"name": name, "num_cpus": share[0], "num_gpus": share[1]}
     make: Callable[..., Any] = ray.remote(kind).options(**options).remote  # pyright: ignore[reportAttributeAccessIssue]
-    return make(*arguments)
+    try:
+        return make(*arguments)
+    except ValueError as error:
+        raise ClusterError(f"a run of this name is on the cluster already; choose another --run-dir: {name}") from error
 
 
 def _shares(tasks: Sequence[EpisodeTask], workers: int) -> list[list[EpisodeTask]]:

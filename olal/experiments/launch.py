@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from olal.actors import LearnerReport
 from olal.config import RunConfig
 from olal.envs import Environment
 from olal.errors import RunDirectoryInvalid
@@ -37,8 +38,14 @@ def launch(config: RunConfig, run_dir: Path | None, address: str | None, progres
     Raises:
         OlalError: one of its kinds; before training starts nothing is left behind.
     """
-    path = run_dir or RunDirectory.default_path(config.name)
-    return _run(config, lambda: RunDirectory.create(path, config), path, None, address, progress)
+    env = check_config(config)
+    run = RunDirectory.create(run_dir or RunDirectory.default_path(config.name), config)
+    try:
+        return _run(config, env, run, None, address, progress)
+    except BaseException:
+        if not run.has_begun():
+            run.discard()
+        raise
 
 
 def resume(run_dir: Path, address: str | None, progress: Progress, workers: int | None = None) -> RunSummary:
@@ -60,24 +67,26 @@ def resume(run_dir: Path, address: str | None, progress: Progress, workers: int 
     checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         raise RunDirectoryInvalid(f"the run has no complete checkpoint to go on from; launch it anew: {run_dir}")
-    return _run(config, lambda: run, run_dir, checkpoint, address, progress)
+    return _run(config, check_config(config), run, checkpoint, address, progress)
 
 
 def _run(
-    config: RunConfig, open_run, run_path: Path, checkpoint: Path | None, address: str | None, progress: Progress
+    config: RunConfig,
+    env: Environment,
+    run: RunDirectory,
+    checkpoint: Path | None,
+    address: str | None,
+    progress: Progress,
 ) -> RunSummary:
     born = time.monotonic()
-    env = check_config(config)
     with listening(lambda: progress.status("stopping after this update; Ctrl-C again stops at once")) as interrupt:
         progress.status("starting Ray" if address is None else f"connecting to {address}")
         with connected(config, address) as dashboard_url:
             placement = plan_placement(config)
             await_capacity(config, placement)
-            run = open_run()
             progress.status("loading models")
-            episodes_file = (run.episodes_path / "episodes.jsonl").absolute()
-            crew = Crew(config, placement, run_path.name, episodes_file)
-            progress.started(RunInfo(run_path, dashboard_url, config.rollout.workers, config.training.updates))
+            crew = Crew(config, placement, run.path.name, (run.episodes_path / "episodes.jsonl").absolute())
+            progress.started(RunInfo(run.path, dashboard_url, config.rollout.workers, config.training.updates))
             starting = crew.current()
             training = Training(config, crew, run, progress, interrupt)
             if checkpoint is not None:
@@ -85,27 +94,28 @@ def _run(
                 _forget_later_metrics(run, int(checkpoint.name.removeprefix("step-")))
             started = time.monotonic()
             final = training.run()
-            training_s = time.monotonic() - started
             first = training.first_update_at
-            timings = {"training_s": training_s, "first_update_s": None if first is None else first - born}
+            timings = {"training_s": time.monotonic() - started, "first_update_s": first and first - born}
             if interrupt.is_requested:
-                summary = RunSummary(run_path, (), None, None, status="interrupted", **timings)
+                summary = RunSummary(run.path, (), None, None, status="interrupted", **timings)
             else:
                 progress.status("evaluating")
-                summary = replace(_evaluate(config, crew, env, run_path, starting.adapter, final.adapter), **timings)
+                summary = replace(_evaluate(config, crew, env, run, starting, final), **timings)
                 write_evaluation(run, summary)
     env.close()
     progress.finished(summary)
     return summary
 
 
-def _evaluate(config: RunConfig, crew: Crew, env: Environment, run_path: Path, starting, final) -> RunSummary:
+def _evaluate(
+    config: RunConfig, crew: Crew, env: Environment, run: RunDirectory, starting: LearnerReport, final: LearnerReport
+) -> RunSummary:
     tasks = evaluation_tasks(config.evaluation.seed, config.evaluation.episodes)
     played = {
-        name: crew.evaluate(tasks, config.evaluation.temperature, adapter)
-        for name, adapter in (("final", final), ("starting", starting))
+        name: crew.evaluate(tasks, config.evaluation.temperature, report.adapter)
+        for name, report in (("final", final), ("starting", starting))
     }
-    return compare(run_path, config, env, played, tasks)
+    return compare(run.path, config, env, played, tasks)
 
 
 def write_evaluation(run: RunDirectory, summary: RunSummary) -> None:

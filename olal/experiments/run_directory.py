@@ -103,6 +103,14 @@ class RunDirectory:
             path = root / f"{stem}-{count}"
         return path
 
+    def has_begun(self) -> bool:
+        """Whether anything was learned or checkpointed here."""
+        return self.metrics_path.stat().st_size > 0 or any(self.checkpoints_path.iterdir())
+
+    def discard(self) -> None:
+        """Remove a run that never began."""
+        _clear(self.path, remove=True)
+
     def read_config(self) -> RunConfig:
         """Read the config the run was made with.
 

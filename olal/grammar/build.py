@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from olal.errors import GrammarError
 from olal.types import GrammarSpec
@@ -38,7 +38,7 @@ def _choice_grammar(choices: tuple[str, ...]) -> GrammarSpec:
 
 def regex_grammar(pattern: str) -> GrammarSpec:
     """Grammar of the strings that match `pattern` as a whole (no anchors, no look-around)."""
-    return _spec({"name": "regex", "lark_grammar": f"start: /{_escape_slashes(pattern)}/"})
+    return _spec({"name": "regex", "lark_grammar": f"start: /{_in_one_line(pattern)}/"})
 
 
 def lark_grammar(text: str) -> GrammarSpec:
@@ -49,7 +49,14 @@ def lark_grammar(text: str) -> GrammarSpec:
 def json_grammar(schema: Mapping[str, Any]) -> GrammarSpec:
     """Grammar of the JSON texts valid under a JSON Schema, written without whitespace.
 
-    Flexible whitespace would give one action many spellings and spread its probability over them.
+    Flexible whitespace would give one action many spellings and spread its probability over them. Numbers keep the
+    spellings that JSON gives them ("-0", "1.50"); where that matters, use a pattern.
+
+    Args:
+        schema: as the standard reads it; an object without `additionalProperties: false` may have any other property.
+
+    Raises:
+        GrammarError: the schema holds what JSON cannot.
     """
     compact = {**schema, "x-guidance": {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}}
     return _spec({"name": "json", "json_schema": compact})
@@ -57,6 +64,8 @@ def json_grammar(schema: Mapping[str, Any]) -> GrammarSpec:
 
 def type_grammar(python_type: Any) -> GrammarSpec:
     """Grammar of a Python type: Literal, Enum, pydantic model, dataclass, or an outlines term (Regex, CFG, ...).
+
+    An object has the properties that its class names and no others, unless the class itself allows more.
 
     Args:
         python_type: whatever outlines accepts as an output type.
@@ -70,25 +79,48 @@ def type_grammar(python_type: Any) -> GrammarSpec:
     try:
         term = python_types_to_terms(python_type)
         if isinstance(term, JsonSchema):
-            return json_grammar(json.loads(term.schema))
+            return json_grammar(_closed(json.loads(term.schema)))
         if isinstance(term, CFG):
             return lark_grammar(term.definition)
         return regex_grammar(to_regex(term))
-    except (TypeError, NotImplementedError) as error:
-        raise GrammarError(f"no grammar for this type ({error}): {python_type!r}") from error
+    except GrammarError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:  # outlines' own, and what pydantic says of its models
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise GrammarError(f"no grammar for this type ({reason}): {python_type!r}") from error
 
 
 def _spec(grammar: Mapping[str, Any]) -> GrammarSpec:
-    return GrammarSpec(json.dumps({"grammars": [grammar]}, separators=(",", ":"), sort_keys=False))
+    try:
+        return GrammarSpec(json.dumps({"grammars": [grammar]}, separators=(",", ":"), sort_keys=False))
+    except (TypeError, ValueError) as error:
+        raise GrammarError(f"a schema must hold JSON values only ({error}): {grammar!r}") from error
 
 
-def _escape_slashes(pattern: str) -> str:
-    """Escape the slashes that would end a Lark pattern, leaving those already escaped."""
+def _closed(schema: Any) -> Any:
+    """The same JSON Schema, in which an object that names its properties has no others."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    closed: dict[str, Any] = {}
+    for key, value in cast("dict[str, Any]", schema).items():
+        if key in ("properties", "$defs"):
+            closed[key] = {name: _closed(inner) for name, inner in value.items()}
+        else:
+            closed[key] = value if key in ("const", "default", "enum", "examples") else _closed(value)
+    if "properties" in closed:
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _in_one_line(pattern: str) -> str:
+    """Escape what would end a Lark pattern, slashes and line breaks, leaving what is already escaped."""
     escaped: list[str] = []
     backslashes = 0
     for character in pattern:
-        if character == "/" and backslashes % 2 == 0:
+        if character in "/\n" and backslashes % 2 == 0:
             escaped.append("\\")
         backslashes = backslashes + 1 if character == "\\" else 0
-        escaped.append(character)
+        escaped.append("n" if character == "\n" else character)
     return "".join(escaped)

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from olal.errors import GrammarError
 from olal.types import GrammarSpec
 
+_STATE_OVERHEAD_IDS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class GrammarState:
@@ -46,7 +48,8 @@ class Vocabulary:
             tokenizer_json: text of a Hugging Face `tokenizer.json`.
             size: width of the model's logits, which may exceed the tokenizer's own count.
             eos_token_id: the token that ends a sentence.
-            max_cached_ids: most token ids kept over all cached states (8 bytes each).
+            max_cached_ids: bound of the cached states, counted in token ids of 8 bytes: the legal ones, the prefix,
+                and a constant for what holds them.
         """
         self.size = size
         self.eos_token_id = eos_token_id
@@ -54,7 +57,12 @@ class Vocabulary:
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._states: OrderedDict[tuple[str, tuple[int, ...]], GrammarState] = OrderedDict()
         self._max_cached_ids = max_cached_ids
-        self._num_cached_ids = 0
+        self.num_cached_ids = 0
+
+    @property
+    def num_cached_states(self) -> int:
+        """How many states are kept."""
+        return len(self._states)
 
     def state(self, grammar: GrammarSpec, prefix: Sequence[int]) -> GrammarState:
         """Legal tokens after `prefix`, a completion so far (without its prompt).
@@ -67,34 +75,43 @@ class Vocabulary:
         if state is None:
             state = self._compute(grammar, key[1])
             self._states[key] = state
-            self._num_cached_ids += len(state.legal)
-            while self._num_cached_ids > self._max_cached_ids and len(self._states) > 1:
-                _, oldest = self._states.popitem(last=False)
-                self._num_cached_ids -= len(oldest.legal)
+            self.num_cached_ids += _cost(key[1], state)
+            while self.num_cached_ids > self._max_cached_ids and len(self._states) > 1:
+                (_, old_prefix), old = self._states.popitem(last=False)
+                self.num_cached_ids -= _cost(old_prefix, old)
         return state
 
-    def forced_run(self, grammar: GrammarSpec, prefix: Sequence[int]) -> tuple[tuple[int, ...], GrammarState]:
+    def forced_run(
+        self, grammar: GrammarSpec, prefix: Sequence[int], *, limit: int = 1024
+    ) -> tuple[tuple[int, ...], GrammarState]:
         """Follow forced tokens from `prefix` until a decision or the end.
 
+        Args:
+            grammar: the grammar.
+            prefix: a completion so far.
+            limit: most tokens to follow; a grammar may force tokens forever.
+
         Returns:
-            The forced tokens and the state after them: complete, or with at least two legal tokens.
+            The forced tokens and the state after them: complete, or with at least two legal tokens, or still forced
+            after `limit` tokens.
         """
         run: list[int] = []
         state = self.state(grammar, prefix)
-        while state.is_forced:
+        while state.is_forced and len(run) < limit:
             run.append(int(state.legal[0]))
             state = self.state(grammar, (*prefix, *run))
         return tuple(run), state
 
     def _compute(self, grammar: GrammarSpec, prefix: tuple[int, ...]) -> GrammarState:
-        if prefix and prefix[-1] == self.eos_token_id:
+        if prefix and prefix[-1] == self.eos_token_id and self.eos_token_id in self.state(grammar, prefix[:-1]).legal:
             return GrammarState(np.empty(0, np.int64), is_complete=True)
         matcher = self._matcher(grammar)
-        if prefix and not matcher.consume_tokens(list(prefix)):
+        is_known = all(0 <= token < self.size and token != self.eos_token_id for token in prefix)
+        if prefix and not (is_known and matcher.consume_tokens(list(prefix))):
             raise GrammarError(f"the grammar {grammar.digest} forbids these tokens: {list(prefix)}")
         bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
         if matcher.is_error():
-            raise GrammarError(f"grammar {grammar.digest}: {matcher.get_error().splitlines()[0]}")
+            raise GrammarError(f"grammar {grammar.digest}: {_reason(matcher)}")
         legal = np.flatnonzero(np.unpackbits(bits, bitorder="little")[: self.size]).astype(np.int64)
         if len(legal) == 0:
             legal = np.array([self.eos_token_id], np.int64)
@@ -106,8 +123,18 @@ class Vocabulary:
         if compiled is None:
             compiled = LLMatcher(self._tokenizer, grammar.text, log_level=0)
             if compiled.is_error():
-                raise GrammarError(f"the grammar does not compile: {compiled.get_error().splitlines()[0]}")
+                raise GrammarError(f"the grammar does not compile: {_reason(compiled)}")
             self._compiled[grammar.digest] = compiled
             if len(self._compiled) > 1024:
                 self._compiled.popitem(last=False)
         return compiled.deep_copy()
+
+
+def _cost(prefix: tuple[int, ...], state: GrammarState) -> int:
+    return len(prefix) + len(state.legal) + _STATE_OVERHEAD_IDS
+
+
+def _reason(matcher: LLMatcher) -> str:
+    """The matcher's complaint in one line: its first, and what a regex parser adds below its drawing."""
+    first, *rest = matcher.get_error().splitlines()
+    return " ".join([first, *(line for line in rest if line.startswith("error:"))])

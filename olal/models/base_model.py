@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from olal.errors import ModelInvalid
 from olal.grammar import Vocabulary
@@ -50,6 +51,7 @@ def load_base_model(
         ModelInvalid: it cannot be loaded, or its tokenizer has no fast form or no end-of-sequence token.
     """
     resolved = resolve_model_path(path)
+    disable_progress_bar()
     torch.set_num_threads(threads)
     target = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:

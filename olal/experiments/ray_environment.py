@@ -1,0 +1,19 @@
+"""Environment variables that Ray reads when it is imported, and so must be set before."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def prepare_ray_environment() -> None:
+    """Choose what the user has not chosen.
+
+    Usage statistics stay off. Where this user has a token, every connection authenticates with it, as `ray start` does:
+    without this a client is refused by the very cluster its user started.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    has_token = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if has_token or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
