@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 from olal.adapters.layout import AdapterLayout
-from olal.adapters.peft_directory import read_peft_directory, write_peft_directory
-from olal.errors import CheckpointCorrupt
+from olal.adapters.peft_directory import CONFIG_FILE, WEIGHTS_FILE, read_peft_directory, write_peft_directory
+from olal.errors import AdapterMismatch, CheckpointCorrupt
 
 COMMIT_FILE = "COMMIT"
+_STATE_FILE, _ARRAYS_FILE, _ADAPTER = "state.json", "learner.safetensors", "adapter"
+_FILES = frozenset({_STATE_FILE, _ARRAYS_FILE, f"{_ADAPTER}/{WEIGHTS_FILE}", f"{_ADAPTER}/{CONFIG_FILE}"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +60,25 @@ def write_checkpoint(
     scratch = root / f"{final.name}.tmp-{os.getpid()}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    write_peft_directory(scratch / "adapter", layout, checkpoint.flat, peft_config)
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()},
-        scratch / "learner.safetensors",
-    )
-    state = {"version": checkpoint.version, "adapter_digest": layout.digest(checkpoint.flat), **checkpoint.state}
-    (scratch / "state.json").write_text(json.dumps(state, indent=2) + "\n")
-    sums = {str(path.relative_to(scratch)): _sync_and_digest(path) for path in _files(scratch)}
-    if final.exists():
-        shutil.rmtree(final)
+    write_peft_directory(scratch / _ADAPTER, layout, checkpoint.flat, peft_config)
+    # ascontiguousarray makes a vector of a scalar, such as an optimizer's step count
+    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in checkpoint.arrays.items()}
+    save_file(arrays, scratch / _ARRAYS_FILE)
+    state = {**checkpoint.state, "version": checkpoint.version, "adapter_digest": layout.digest(checkpoint.flat)}
+    (scratch / _STATE_FILE).write_text(json.dumps(state, indent=2) + "\n")
+    sums = {path.relative_to(scratch).as_posix(): _sync_and_digest(path) for path in _files(scratch)}
+    _sync_directory(scratch / _ADAPTER)
+    _sync_directory(scratch)
+    _remove(final)
     scratch.rename(final)
     marker = final / (COMMIT_FILE + ".tmp")
     marker.write_text(json.dumps(sums, indent=2) + "\n")
     _sync_and_digest(marker)
     marker.rename(final / COMMIT_FILE)
+    _sync_directory(final)
     _sync_directory(root)
     for old in complete_checkpoints(root)[:-keep]:
-        shutil.rmtree(old)
+        _remove(old)
     return final
 
 
@@ -84,23 +87,34 @@ def read_checkpoint(path: Path, layout: AdapterLayout) -> Checkpoint:
 
     Raises:
         CheckpointCorrupt: it is incomplete or a file was altered.
-        AdapterMismatch: it belongs to another base model or adapter shape.
+        AdapterMismatch: it belongs to another adapter shape.
     """
     try:
-        sums = json.loads((path / COMMIT_FILE).read_text())
-        for name, digest in sums.items():
-            if hashlib.sha256((path / name).read_bytes()).hexdigest() != digest:
-                raise CheckpointCorrupt(f"a file was altered since the checkpoint was written: {path / name}")
-        state = json.loads((path / "state.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        sums: dict[str, str] = dict(json.loads((path / COMMIT_FILE).read_text()))
+        found = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in _FILES}
+    except (OSError, TypeError, ValueError) as error:
         raise CheckpointCorrupt(f"the checkpoint is incomplete ({error}): {path}") from error
-    flat = read_peft_directory(path / "adapter", layout)
-    return Checkpoint(state.pop("version"), flat, load_file(path / "learner.safetensors"), state)
+    if found != sums:
+        altered = min(name for name, _ in found.items() ^ sums.items())
+        raise CheckpointCorrupt(f"a file was altered since the checkpoint was written: {path / altered}")
+    state = json.loads((path / _STATE_FILE).read_text())
+    flat = read_peft_directory(path / _ADAPTER, layout)
+    version, digest = state.pop("version"), state.pop("adapter_digest")
+    if layout.digest(flat) != digest:
+        raise AdapterMismatch(f"the adapter must have digest {digest} under this model's layout: {layout.digest(flat)}")
+    return Checkpoint(version, flat, load_file(path / _ARRAYS_FILE), state)
 
 
 def complete_checkpoints(root: Path) -> list[Path]:
     """Directories under `root` that carry a COMMIT marker, oldest first."""
     return sorted(path for path in root.glob("step-*") if (path / COMMIT_FILE).is_file())
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint, its marker first: a half-deleted one must not look complete."""
+    if path.exists():
+        (path / COMMIT_FILE).unlink(missing_ok=True)
+        shutil.rmtree(path)
 
 
 def _files(root: Path) -> list[Path]:

@@ -1,8 +1,8 @@
 """Rademacher noise from an integer counter: any slice of a direction, from its seed, the same everywhere.
 
 Only integers are drawn (no Box-Muller, no libm), so the signs are a pure function of (seed, index). Noise version 1:
-flat index i uses bit i % 64 (least significant first) of word i // 64 of Philox-4x64 keyed by the seed
-(Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+flat index i uses bit i % 64 (least significant first) of word i // 64 of Philox-4x64-10 keyed by the seed, four words
+a block, block b made from counter b + 1 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 """
 
 from __future__ import annotations
