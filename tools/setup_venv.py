@@ -30,7 +30,8 @@ def main() -> None:
     if PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted:
         return
     started = time.monotonic()
-    print(f"setup: installing into {VENV.name} with {torch}; this takes a minute or two", flush=True)
+    build = "CPU" if torch.endswith("+cpu") else "default"
+    print(f"setup: installing into {VENV.name} ({build} build of torch); this takes a minute or two", flush=True)
     make_venv()
     install(torch)
     STAMP.write_text(wanted)
@@ -56,10 +57,14 @@ def has_nvidia_gpu() -> bool:
 
 def torch_requirement(*, has_gpu: bool, system: str) -> str:
     """The build of torch for this machine, at the constrained version; only Linux has separate CPU builds."""
-    pinned = re.search(r"^torch==\S+$", CONSTRAINTS.read_text(), re.MULTILINE)
+    pinned = re.search(r"^torch==(\S+)$", CONSTRAINTS.read_text(), re.MULTILINE)
     if pinned is None:
         sys.exit(f"setup: no line torch==VERSION in {CONSTRAINTS}")
-    return pinned.group() if has_gpu or system != "Linux" else pinned.group() + "+cpu"
+    version = pinned.group(1)
+    if system != "Linux":
+        return f"torch=={version}"
+    # pip ranks 2.13.0+cpu above 2.13.0 where it sees both, so a GPU machine has to refuse it
+    return f"torch=={version},!={version}+cpu" if has_gpu else f"torch=={version}+cpu"
 
 
 def fingerprint(torch: str) -> str:
@@ -91,7 +96,7 @@ def install(torch: str) -> None:
     pip = subprocess.run(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True, check=False)
     # Empty index folders on this disk are no news; everything else pip says is.
     said = [line for line in pip.stderr.splitlines() if not line.startswith("WARNING: Location 'file://")]
-    if any("No matching distribution found for torch==" in line for line in said):
+    if pip.returncode != 0 and any(line.startswith("ERROR:") and torch in line for line in said):
         sys.exit(
             f"setup: pip finds no {torch}. Set PIP_EXTRA_INDEX_URL to the CPU wheel index that pytorch.org names "
             "(Get Started, Compute Platform: CPU) and run make setup again"
