@@ -54,12 +54,15 @@ class LearnerActor:
     def update(self, replay: Any, num_episodes: int) -> LearnerReport:
         """Take a batch from the replay actor, learn from it and publish the new adapter.
 
+        Episodes are learned from in the order of their numbers, not of their arrival: the same seed gives the same run.
+
         Args:
             replay: the replay actor.
             num_episodes: most trajectories to take.
         """
         version = self._learner.version
-        trajectories = ray.get(replay.take.remote(num_episodes, version))
+        taken = ray.get(replay.take.remote(num_episodes, version))
+        trajectories = sorted(taken, key=lambda trajectory: trajectory.task.episode_id)
         started = time.monotonic()
         step = self._learner.update(trajectories)
         ages = [version - trajectory.adapter_version for trajectory in trajectories]

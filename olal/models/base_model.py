@@ -57,8 +57,9 @@ def load_base_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolved)
         network = AutoModelForCausalLM.from_pretrained(resolved, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelInvalid(f"the model cannot be loaded ({str(error).splitlines()[0]}): {path}") from error
+    except Exception as error:  # a damaged file makes transformers raise whatever its readers do
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelInvalid(f"the model cannot be loaded ({reason}): {path}") from error
     if not getattr(tokenizer, "is_fast", False) or tokenizer.eos_token_id is None:
         raise ModelInvalid(f"the tokenizer must be a fast one with an end-of-sequence token: {path}")
     network: Any = network.to(target).eval().requires_grad_(False)

@@ -45,7 +45,7 @@ class LoraBank:
             seed: of the random A matrices; B starts at zero, so the first adapter changes nothing.
 
         Raises:
-            ModelInvalid: no module has such a name.
+            ModelInvalid: no module has such a name, or one that has is no linear layer below the output layer.
         """
         names = "all-linear" if targets == "all-linear" else list(targets)
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0, task_type="CAUSAL_LM")  # pyright: ignore[reportArgumentType]
@@ -62,6 +62,10 @@ class LoraBank:
         for module_name, module in network.named_modules():
             if not isinstance(module, LoraLayer):
                 continue
+            if not _is_plain_linear(module) or module is network.get_output_embeddings():  # pyright: ignore[reportCallIssue]
+                raise ModelInvalid(
+                    f"only linear layers below the output layer can be adapted, not {module_name}: {names}"
+                )
             for side, half in (("lora_A", module.lora_A), ("lora_B", module.lora_B)):
                 keys.append(f"base_model.model.{module_name}.{side}.weight")
                 values.append(half[_ADAPTER].get_parameter("weight").detach().float().cpu())
@@ -118,9 +122,13 @@ class _BankLinear(nn.Module):
         return torch.bmm(hidden, self.weight[self._rows.index].transpose(1, 2))
 
 
+def _is_plain_linear(module: LoraLayer) -> bool:
+    return all(_ADAPTER in half and type(half[_ADAPTER]) is nn.Linear for half in (module.lora_A, module.lora_B))
+
+
 def _plain_config(config: LoraConfig, network: nn.Module) -> dict[str, Any]:
-    """PEFT's own description of the adapter, with JSON values only."""
-    names = {name.rsplit(".", 1)[-1] for name, module in network.named_modules() if isinstance(module, LoraLayer)}
+    """PEFT's own description of the adapter, with JSON values only; its targets choose the same modules again."""
+    adapted = [name for name, module in network.named_modules() if isinstance(module, LoraLayer)]
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -128,7 +136,19 @@ def _plain_config(config: LoraConfig, network: nn.Module) -> dict[str, Any]:
         "r": config.r,
         "lora_alpha": config.lora_alpha,
         "lora_dropout": 0.0,
-        "target_modules": sorted(names),
+        "target_modules": _short_names(adapted, network),
         "bias": "none",
         "inference_mode": True,
     }
+
+
+def _short_names(adapted: Sequence[str], network: nn.Module) -> list[str]:
+    """Last parts of module names where all modules so named are adapted, whole names of the others."""
+    short = {name.rsplit(".", 1)[-1] for name in adapted}
+    partly = {
+        part
+        for part in short
+        for name, _ in network.named_modules()
+        if name.endswith("." + part) and name not in adapted
+    }
+    return sorted((short - partly) | {name for name in adapted if name.rsplit(".", 1)[-1] in partly})
