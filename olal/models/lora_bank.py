@@ -116,10 +116,12 @@ class _BankLinear(nn.Module):
         self._rows = rows
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Multiply `hidden`, shape (batch, tokens, in), by the row's own or the common weight."""
-        if self._rows.index is None:
+        """Multiply `hidden`, shape (batch, tokens, in) or (batch * tokens, in), by each row's weight or the common one."""
+        index = self._rows.index
+        if index is None:
             return nn.functional.linear(hidden, self.weight)
-        return torch.bmm(hidden, self.weight[self._rows.index].transpose(1, 2))
+        by_row = hidden.reshape(len(index), -1, hidden.shape[-1])
+        return torch.bmm(by_row, self.weight[index].transpose(1, 2)).reshape(*hidden.shape[:-1], -1)
 
 
 def _is_plain_linear(module: LoraLayer) -> bool:
