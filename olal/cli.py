@@ -186,6 +186,17 @@ def doctor(as_json: JsonOption = False) -> None:
         Console().print(findings_table(findings))
 
 
+@app.command("tiny-base", epilog=_examples("olal tiny-base models/tiny"))
+def tiny_base(directory: Annotated[Path, typer.Argument(help="A new directory.")]) -> None:
+    """Build the tiny base model again, from random play of the built-in tasks; takes about a minute."""
+    from olal.console import step_bar
+    from olal.experiments.tiny_base import make_tiny_base
+
+    with step_bar("training") as on_step:
+        seconds = make_tiny_base(directory, on_step=on_step)
+    typer.echo(f"trained for {seconds:.0f} s; use it with: olal launch --model {directory}")
+
+
 @app.command()
 def version() -> None:
     """Print the version of olal."""

@@ -5,6 +5,7 @@ from olal.console.line_progress import LineProgress
 from olal.console.live_progress import LiveProgress
 from olal.console.open_progress import open_progress
 from olal.console.sparkline import sparkline
+from olal.console.step_bar import step_bar
 from olal.console.tables import evaluation_table, findings_table
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "findings_table",
     "open_progress",
     "sparkline",
+    "step_bar",
 ]

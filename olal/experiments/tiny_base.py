@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from olal.envs import Environment, make_env
+from olal.errors import ConfigError
 
 _TASKS = (
     ("gridworld", {}),
@@ -61,9 +62,14 @@ def make_tiny_base(path: Path, *, on_step: Callable[[int, int, float], None] = l
 
     Returns:
         Seconds of training.
+
+    Raises:
+        ConfigError: something is in the directory already.
     """
     from olal.models.tiny_recipe import train_tiny_model
 
+    if path.exists() and any(path.iterdir()):
+        raise ConfigError(f"the model needs a new or empty directory: {path}")
     steps = 900
     texts = random_transcripts(20_000)
     return train_tiny_model(texts, path, steps=steps, on_step=lambda step, loss: on_step(step, steps, loss))

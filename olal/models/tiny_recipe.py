@@ -15,6 +15,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 PAD, EOS = "<pad>", "<eos>"
 _LEARNING_RATE = 5e-3
@@ -94,6 +95,8 @@ def train_tiny_model(
         Wall time in seconds.
     """
     started = time.monotonic()
+    disable_progress_bar()
+    torch.set_num_threads(1)  # more threads slow so small a network down
     tokenizer = train_tokenizer(texts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
