@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def compare(
     optimum = solve_optimum(model) if model else None
 
     def score(value: float) -> float | None:
-        if optimum is None or optimum - random_return < 1e-12:
+        if optimum is None or not math.isfinite(value) or optimum - random_return < 1e-12:
             return None
         return (value - random_return) / (optimum - random_return)
 
@@ -66,9 +67,12 @@ def _row(
 ) -> EvaluationRow:
     """One line of the table from episodes; `exact` replaces their mean where it is known."""
     good = [outcome for outcome in outcomes if not outcome.error]
+    if not good:
+        return EvaluationRow(policy, math.nan, None, None, None, None, None, None)
     interval = mean_interval([outcome.episode_return for outcome in good], confidence=config.evaluation.confidence)
     solved = [outcome.success for outcome in good if outcome.success is not None]
     turns = sum(outcome.num_turns for outcome in good)
+    all_turns = sum(outcome.num_turns for outcome in outcomes)
     return EvaluationRow(
         policy=policy,
         mean_return=interval.mean if exact is None else exact,
@@ -76,7 +80,7 @@ def _row(
         ci_high=interval.high if exact is None else None,
         success_rate=sum(solved) / len(solved) if solved else None,
         mean_length=turns / len(good) if good else None,
-        invalid_rate=sum(outcome.num_invalid for outcome in good) / turns if turns else None,
+        invalid_rate=sum(outcome.num_invalid for outcome in outcomes) / all_turns if all_turns else None,
         score=score,
         exact=exact is not None,
     )
@@ -84,4 +88,4 @@ def _row(
 
 def _mean(outcomes: Sequence[EpisodeOutcome]) -> float:
     good = [outcome.episode_return for outcome in outcomes if not outcome.error]
-    return sum(good) / len(good) if good else float("nan")
+    return sum(good) / len(good) if good else math.nan

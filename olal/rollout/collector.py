@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -121,9 +122,15 @@ class Collector:
 
     def _act(self, episode: _Episode, request: GenerateRequest, completion: Completion) -> None:
         assert episode.grammar is not None
-        observation = episode.step.observation
+        observation, prompt = episode.step.observation, request.prompt_token_ids
+        if completion.stop_reason == "length":
+            episode.turns.append(Turn(observation, prompt, request.grammar, completion, 0.0))
+            episode.error = f"the action was cut after {len(completion.token_ids)} tokens; raise rollout.max_tokens"
+            return
         step = episode.env.step(episode.grammar.parse(completion.text))
-        episode.turns.append(Turn(observation, request.prompt_token_ids, request.grammar, completion, step.reward))
+        if not math.isfinite(step.reward):
+            raise ValueError(f"a reward must be a finite number: {step.reward}")
+        episode.turns.append(Turn(observation, prompt, request.grammar, completion, step.reward))
         self._observe(episode, step)
 
     def _request(self, episode: _Episode, sampling: SamplingParams) -> GenerateRequest:

@@ -48,11 +48,19 @@ def play_randomly(env: Environment, tasks: Sequence[EpisodeTask], *, limit_s: fl
     outcomes: list[EpisodeOutcome] = []
     deadline = time.monotonic() + limit_s
     for task in tasks:
-        step, turns, total = env.reset(task.seed), 0, 0.0
-        while not step.is_last:
-            step = env.step(env.sample_action((task.seed << 16) + turns))
-            turns, total = turns + 1, total + step.reward
-        outcomes.append(EpisodeOutcome(total, step.success, turns, 0, 0, ""))
+        outcomes.append(_play_randomly(env, task))
         if time.monotonic() > deadline:
             break
     return outcomes
+
+
+def _play_randomly(env: Environment, task: EpisodeTask) -> EpisodeOutcome:
+    turns, total = 0, 0.0
+    try:
+        step = env.reset(task.seed)
+        while not step.is_last:
+            step = env.step(env.sample_action((task.seed << 16) + turns))
+            turns, total = turns + 1, total + step.reward
+    except Exception as error:  # whatever an environment raises fails its own episode
+        return EpisodeOutcome(total, None, turns, 0, 0, f"{type(error).__name__}: {error}")
+    return EpisodeOutcome(total, step.success, turns, 0, 0, "")

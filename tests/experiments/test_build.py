@@ -1,0 +1,44 @@
+"""From config to settings: every hyper-parameter of a learner comes from the config field of the same name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from olal.config import load_config
+from olal.config.mezo import MeZOConfig
+from olal.config.ppo import PPOConfig
+from olal.experiments.build import build_learner
+from olal.experiments.crew import _shares
+from olal.experiments.seeds import training_tasks
+from olal.learners.mezo import MeZOSettings
+from olal.learners.ppo import PPOSettings
+
+
+@pytest.mark.parametrize(("settings", "config"), [(PPOSettings, PPOConfig), (MeZOSettings, MeZOConfig)])
+def test_every_setting_has_a_config_field_with_the_same_default(settings, config):
+    not_in_config = {"temperature", "rows_per_pass"}
+    for field in dataclasses.fields(settings):
+        if field.name not in not_in_config:
+            assert config.model_fields[field.name].default == field.default, field.name
+
+
+def test_a_learner_gets_the_numbers_of_the_config():
+    overrides = {"learner.kind": "mezo", "learner.sigma": 0.03, "learner.clip": 0.11, "rollout.temperature": 0.7}
+
+    learner, _ = build_learner(load_config([], overrides))
+
+    assert (learner._settings.sigma, learner._settings.clip) == (0.03, 0.11)
+    assert learner._settings.temperature == 0.7
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+def test_shares_cover_every_task_once_in_order(workers):
+    tasks = training_tasks(0, 100, 10)
+
+    shares = _shares(tasks, workers)
+
+    assert len(shares) == workers
+    assert [task for share in shares for task in share] == tasks
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
