@@ -102,6 +102,13 @@ class Vocabulary:
             state = self.state(grammar, (*prefix, *run))
         return tuple(run), state
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """What the tokens spell, as the grammar read them; a tokenizer's own decoder may strip or clean.
+
+        Bytes of a character that was cut become U+FFFD.
+        """
+        return self._tokenizer.decode_bytes(list(tokens)).decode("utf-8", "replace")
+
     def _compute(self, grammar: GrammarSpec, prefix: tuple[int, ...]) -> GrammarState:
         if prefix and prefix[-1] == self.eos_token_id and self.eos_token_id in self.state(grammar, prefix[:-1]).legal:
             return GrammarState(np.empty(0, np.int64), is_complete=True)

@@ -116,6 +116,8 @@ class TransformersEngine:
         return [self._finish(row) for row in rows]
 
     def _start(self, request: GenerateRequest) -> _Row:
+        if not request.prompt_token_ids:
+            raise ConfigError("a prompt must have at least one token, for a model to continue: none given")
         needed = len(request.prompt_token_ids) + request.sampling.max_tokens
         if needed > self._max_context:
             raise ConfigError(
@@ -129,7 +131,7 @@ class TransformersEngine:
         if row.stop_reason is not None:
             return None
         room = row.request.sampling.max_tokens - len(row.token_ids)
-        run, state = self._vocabulary.forced_run(row.request.grammar, row.token_ids)
+        run, state = self._vocabulary.forced_run(row.request.grammar, row.token_ids, limit=room + 1)
         for token in run[:room]:
             row.append(token, 0.0, 0.0, is_forced=True)
         if len(run) > room or (not state.is_complete and len(run) == room):
@@ -190,7 +192,7 @@ class TransformersEngine:
         spoken = ids[:-1] if ids and ids[-1] == self._vocabulary.eos_token_id else ids
         return Completion(
             token_ids=tuple(ids),
-            text=self._tokenizer.decode(spoken, clean_up_tokenization_spaces=False),
+            text=self._vocabulary.text(spoken),
             logprobs=tuple(row.logprobs),
             forced=tuple(row.forced),
             log_legal_mass=tuple(row.log_legal_mass),

@@ -116,7 +116,7 @@ class _BankLinear(nn.Module):
         self._rows = rows
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Multiply `hidden`, shape (batch, tokens, in) or (batch * tokens, in), by its row's weight or the common one."""
+        """Multiply `hidden`, shape (batch, tokens, in), flattened or not, by the row's own or the common weight."""
         index = self._rows.index
         if index is None:
             return nn.functional.linear(hidden, self.weight)

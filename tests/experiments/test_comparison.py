@@ -48,7 +48,7 @@ def test_failed_episodes_count_for_nothing_and_cut_actions_are_counted(tmp_path)
 
     assert row.mean_return == 0.5
     assert row.success_rate == 0.5
-    assert row.invalid_rate == pytest.approx(2 / 8)
+    assert row.invalid_rate == pytest.approx(2 / 12)
 
 
 def test_a_task_too_large_to_solve_has_no_optimum_and_no_score(tmp_path):
