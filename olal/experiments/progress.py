@@ -36,7 +36,7 @@ class UpdateRow:
         tokens_per_s: sampled tokens per second since the last update.
         mean_return: of the episodes it learned from.
         success_rate: share of them that solved the task; None where that has no meaning.
-        replay_episodes: episodes in the buffer.
+        replay_episodes: episodes in the buffer before the learner took its batch.
         replay_capacity: episodes it can hold.
         staleness: mean number of versions between acting and learning.
         learner_step_s: seconds the update took.

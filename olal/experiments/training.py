@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from olal.actors import LearnerReport, RolloutReport
+from olal.actors import LearnerReport, ReplayStatus, RolloutReport
 from olal.config import RunConfig
 from olal.errors import RunFailed
 from olal.experiments.crew import Crew
@@ -66,10 +66,11 @@ class Training:
                 started = time.monotonic()
                 reports = self._play(present)
                 failed_batches = self._count_failures(reports, failed_batches)
+                replay = self._crew.replay_status()
                 present = self._crew.update()
                 self.counters.elapsed_s += time.monotonic() - started
                 self.first_update_at = self.first_update_at or time.monotonic()
-                row = self._row(reports, present, time.monotonic() - started)
+                row = self._row(reports, replay, present, time.monotonic() - started)
                 metrics.write({**asdict(row), "adapter_digest": present.digest})
                 self._progress.updated(row)
                 if present.version % self._config.training.checkpoint_every == 0:
@@ -102,10 +103,11 @@ class Training:
     def _save(self) -> None:
         self._crew.save(self._run.checkpoints_path.absolute(), asdict(self.counters))
 
-    def _row(self, reports: list[RolloutReport], present: LearnerReport, duration_s: float) -> UpdateRow:
+    def _row(
+        self, reports: list[RolloutReport], replay: ReplayStatus, present: LearnerReport, duration_s: float
+    ) -> UpdateRow:
         outcomes = [outcome for report in reports for outcome in report.outcomes if not outcome.error]
         solved = [outcome.success for outcome in outcomes if outcome.success is not None]
-        status = self._crew.replay_status()
         return UpdateRow(
             version=present.version,
             episodes=self.counters.next_episode,
@@ -113,8 +115,8 @@ class Training:
             tokens_per_s=sum(outcome.num_tokens for outcome in outcomes) / duration_s,
             mean_return=sum(outcome.episode_return for outcome in outcomes) / max(len(outcomes), 1),
             success_rate=sum(solved) / len(solved) if solved else None,
-            replay_episodes=status.episodes,
-            replay_capacity=status.capacity,
+            replay_episodes=replay.episodes,
+            replay_capacity=replay.capacity,
             staleness=present.staleness,
             learner_step_s=present.duration_s,
             elapsed_s=self.counters.elapsed_s,
