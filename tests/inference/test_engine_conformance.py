@@ -1,0 +1,337 @@
+"""Pinned, for every engine: token ids go in and out; each completion is a sentence of its grammar; log-probabilities
+are exact over the legal tokens under the current adapter; forced tokens are free; a draw depends on its seed alone;
+refusals leave the engine as it was.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from olal.errors import AdapterMismatch, ConfigError, GrammarError
+from olal.grammar import Vocabulary, choice_grammar, json_grammar, lark_grammar, regex_grammar
+from olal.inference import Engine
+from olal.types import AdapterUpdate, Completion, GenerateRequest, GrammarSpec, Message
+
+Ask = Callable[..., list[GenerateRequest]]
+
+MOVES = ["left", "right", "forward"]
+OBJECT = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "minimum": 8, "maximum": 120}, "on": {"type": "boolean"}},
+    "required": ["n", "on"],
+    "additionalProperties": False,
+}
+
+
+def is_object(text: str) -> bool:
+    value = json.loads(text)
+    return set(value) == {"n", "on"} and 8 <= value["n"] <= 120 and isinstance(value["on"], bool)
+
+
+def is_balanced(text: str) -> bool:
+    while "()" in text:
+        text = text.replace("()", "")
+    return not text
+
+
+SENTENCES: dict[str, tuple[GrammarSpec, Callable[[str], Any]]] = {
+    "choice": (choice_grammar(MOVES), MOVES.__contains__),
+    "split characters": (choice_grammar(["é", "è", "☃", "😀", "😁"]), "éè☃😀😁".__contains__),
+    "prefixes": (choice_grammar(["a", "ab", "abc", "abcd"]), "abcd".startswith),
+    "regex": (regex_grammar(r"(left|right)( [0-9]{1,3}){0,2}"), re.compile(r"(left|right)( \d{1,3}){0,2}").fullmatch),
+    "text": (regex_grammar(r'"[^"\\\x00-\x1f]{0,12}"'), lambda text: len(json.loads(text)) <= 12),
+    "json": (json_grammar(OBJECT), is_object),
+    "recursion": (lark_grammar('start: pair+\npair: "(" pair* ")"'), is_balanced),
+    "moves": (
+        regex_grammar(r'\{"moves":\["(left|right|forward)"(,"(left|right|forward)"){0,3}\]\}'),
+        lambda text: 1 <= len(json.loads(text)["moves"]) <= 4,
+    ),
+}
+
+
+def decisions(completion: Completion) -> int:
+    return len(completion.forced) - sum(completion.forced)
+
+
+def mismatch(completion: Completion, request: GenerateRequest, oracle: Any) -> float:
+    """Largest difference between an engine's numbers and the oracle's; infinite where forced tokens differ."""
+    steps = oracle.steps(request.prompt_token_ids, request.grammar, completion.token_ids, request.sampling.temperature)
+    worst = 0.0
+    for t, step in enumerate(steps):
+        chosen = step.logprobs[step.legal.index(completion.token_ids[t])]
+        if completion.forced[t] != (len(step.legal) == 1):
+            return np.inf
+        mass = 0.0 if completion.forced[t] else step.log_legal_mass
+        worst = max(worst, abs(chosen - completion.logprobs[t]), abs(mass - completion.log_legal_mass[t]))
+    return worst
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0, 2.0])
+@pytest.mark.parametrize("name", SENTENCES)
+def test_every_completion_is_a_sentence_with_exact_probabilities(
+    engine: Engine, oracle: Any, vocabulary: Vocabulary, ask: Ask, name: str, temperature: float
+) -> None:
+    grammar, is_sentence = SENTENCES[name]
+    requests = ask(grammar, range(12), temperature=temperature)
+
+    completions = engine.generate(requests)
+
+    for request, completion in zip(requests, completions, strict=True):
+        assert vocabulary.state(grammar, completion.token_ids).is_complete == (completion.stop_reason == "grammar")
+        assert completion.stop_reason == "length" or is_sentence(completion.text)
+        assert mismatch(completion, request, oracle) < 1e-4
+    assert temperature == 0 or len({completion.text for completion in completions}) > 1
+
+
+def test_a_completion_is_parallel_and_its_tokens_spell_its_text(
+    engine: Engine, vocabulary: Vocabulary, tokenizer: Any, ask: Ask
+) -> None:
+    [completion] = engine.generate(ask(SENTENCES["moves"][0]))
+
+    columns = (completion.logprobs, completion.forced, completion.log_legal_mass)
+    assert {len(column) for column in columns} == {len(completion.token_ids)}
+    assert completion.token_ids[-1] == vocabulary.eos_token_id
+    assert completion.text == tokenizer.decode(completion.token_ids[:-1])
+    assert completion.adapter_version == engine.adapter_version == 5
+
+
+def test_a_text_keeps_the_blanks_that_a_tokenizer_would_strip(engine: Engine, ask: Ask) -> None:
+    grammar = choice_grammar([" left .", "  right , no n't"])
+
+    assert {c.text for c in engine.generate(ask(grammar, range(20), temperature=5.0))} == {
+        " left .",
+        "  right , no n't",
+    }
+
+
+def test_forced_tokens_are_certain_and_cost_no_pass(engine: Engine, ask: Ask) -> None:
+    before = engine.num_passes
+
+    [completion] = engine.generate(ask(choice_grammar(['{"moves":["left","right","forward"]}'])))
+
+    assert completion.text == '{"moves":["left","right","forward"]}'
+    assert completion.forced == (True,) * len(completion.token_ids)
+    assert set(completion.logprobs) | set(completion.log_legal_mass) == {0.0}
+    assert completion.num_passes == 0
+    assert engine.num_passes == before
+
+
+def test_a_completion_waits_for_one_pass_per_decision(engine: Engine, ask: Ask) -> None:
+    before = engine.num_passes
+
+    [completion] = engine.generate(ask(SENTENCES["moves"][0]))
+
+    assert completion.num_passes == decisions(completion) == engine.num_passes - before
+    assert completion.num_passes < len(completion.token_ids) / 2
+
+
+def test_a_seed_draws_the_same_again_and_seeds_differ(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    requests = ask(SENTENCES["text"][0], range(30))
+
+    first, second = make_engine().generate(requests), make_engine().generate(requests)
+
+    assert first == second
+    assert len({completion.text for completion in first}) > 20
+
+
+def test_a_draw_does_not_depend_on_its_batch(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    [request] = ask(SENTENCES["text"][0], [7], prompt="grid x=1 y=2 facing north\n")
+    others = [one for grammar, _ in SENTENCES.values() for one in ask(grammar, range(3), prompt="blackjack sum=4 dea")]
+
+    [alone] = make_engine().generate([request])
+    crowded = make_engine().generate([*others[:9], request, *others[9:]])[9]
+
+    assert crowded.token_ids == alone.token_ids
+    assert crowded.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"kv_cache_bytes": 1}, {"kv_cache_bytes": 60_000}, {"max_batch": 1}, {"max_batch": 3}], ids=str
+)
+def test_a_small_cache_or_batch_changes_nothing(
+    make_engine: Callable[..., Engine], ask: Ask, options: dict[str, int]
+) -> None:
+    prompts = ["lake row=0 col=0\n", "lake row=0 col=1\n", "grid x=1 y=1 facing west\n", "l"]
+    requests = [one for text in prompts for one in ask(SENTENCES["text"][0], range(4), prompt=text)]
+    expected = make_engine().generate(requests)
+
+    engine = make_engine(**options)
+
+    for _ in range(2):
+        for got, wanted in zip(engine.generate(requests), expected, strict=True):
+            assert got.token_ids == wanted.token_ids
+            assert got.logprobs == pytest.approx(wanted.logprobs, abs=1e-4)
+
+
+def all_paths(vocabulary: Vocabulary, grammar: GrammarSpec) -> list[tuple[int, ...]]:
+    """Every token sequence that spells a sentence."""
+    paths, stack = [], [()]
+    while stack:
+        prefix = stack.pop()
+        state = vocabulary.state(grammar, prefix)
+        paths.extend([prefix] if state.is_complete else [])
+        stack.extend((*prefix, int(token)) for token in state.legal)
+    return paths
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_samples_follow_the_exact_distribution(
+    engine: Engine, oracle: Any, vocabulary: Vocabulary, ask: Ask, temperature: float
+) -> None:
+    grammar, count = choice_grammar(["a", "ab", "left", "leap", "up", "é", "è"]), 6000
+    requests = ask(grammar, [(i << 32) + 3 for i in range(count)], temperature=temperature)
+    exact: Counter[tuple[int, ...]] = Counter()
+    for path in all_paths(vocabulary, grammar):
+        steps = oracle.steps(requests[0].prompt_token_ids, grammar, path, temperature)
+        exact[path] = np.exp(sum(s.logprobs[s.legal.index(token)] for s, token in zip(steps, path, strict=True)))
+
+    seen = Counter(completion.token_ids for completion in engine.generate(requests))
+
+    frequent = [path for path in exact if exact[path] * count >= 5]
+    observed = np.array([seen[path] for path in frequent])
+    expected = np.array([exact[path] for path in frequent])
+    assert sum(exact.values()) == pytest.approx(1)
+    assert len(frequent) >= 6
+    assert observed.sum() / count == pytest.approx(expected.sum(), abs=0.01)
+    assert scipy.stats.chisquare(observed, expected / expected.sum() * observed.sum()).pvalue > 0.01
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_temperature_zero_takes_the_most_likely_token(engine: Engine, oracle: Any, ask: Ask, name: str) -> None:
+    [request] = ask(SENTENCES[name][0], temperature=0.0)
+
+    [completion] = engine.generate([request])
+
+    steps = oracle.steps(request.prompt_token_ids, request.grammar, completion.token_ids, 0.0)
+    assert [step.legal[int(np.argmax(step.logprobs))] for step in steps] == [*completion.token_ids]
+
+
+def test_a_completion_is_cut_at_its_length(engine: Engine, ask: Ask) -> None:
+    grammar = SENTENCES["moves"][0]
+    [whole] = engine.generate(ask(grammar, [3]))
+
+    for room in range(len(whole.token_ids) + 2):
+        [cut] = engine.generate(ask(grammar, [3], max_tokens=room))
+        assert cut.token_ids == whole.token_ids[:room]
+        assert cut.logprobs == whole.logprobs[:room]
+        assert cut.stop_reason == ("grammar" if room >= len(whole.token_ids) else "length")
+        assert whole.text.startswith(cut.text)
+
+
+def test_a_grammar_that_never_ends_is_cut_too(engine: Engine, ask: Ask) -> None:
+    [completion] = engine.generate(ask(lark_grammar('start: "left" start'), max_tokens=9))
+
+    assert len(completion.token_ids) == 9
+    assert completion.stop_reason == "length"
+
+
+def test_grammars_and_temperatures_may_differ_within_a_batch(engine: Engine, oracle: Any, ask: Ask) -> None:
+    grammars = [choice_grammar(["left", "right"]), choice_grammar(["left", "up"]), regex_grammar("[a-z]{4,5}")]
+    requests = [
+        ask(grammar, [seed], temperature=temperature)[0]
+        for grammar, temperature, seed in itertools.product(grammars, (0.0, 0.5, 2.0), range(3))
+    ]
+
+    for request, completion in zip(requests, engine.generate(requests), strict=True):
+        assert mismatch(completion, request, oracle) < 1e-4
+
+
+def test_after_a_swap_nothing_of_the_old_adapter_remains(
+    engine: Engine,
+    ask: Ask,
+    make_oracle: Callable[[np.ndarray], Any],
+    flat: np.ndarray,
+    random_flat: Callable[..., np.ndarray],
+    update_of: Callable[..., AdapterUpdate],
+    tiny_engine: Any,
+) -> None:
+    other, requests = random_flat(tiny_engine, seed=22), ask(SENTENCES["moves"][0], range(10))
+    before = engine.generate(requests)
+
+    engine.load_adapter(update_of(6, other))
+    after = engine.generate(requests)
+
+    assert max(mismatch(c, r, make_oracle(other)) for c, r in zip(after, requests, strict=True)) < 1e-4
+    assert max(mismatch(c, r, make_oracle(flat)) for c, r in zip(after, requests, strict=True)) > 1e-2
+    assert {completion.adapter_version for completion in after} == {6}
+    engine.load_adapter(update_of(5, flat))
+    assert engine.generate(requests) == before
+
+
+def test_the_adapter_is_a_copy_of_what_was_handed_over(
+    engine: Engine, ask: Ask, flat: np.ndarray, update_of: Callable[..., AdapterUpdate]
+) -> None:
+    handed, requests = flat.copy(), ask(SENTENCES["text"][0], range(5))
+    engine.load_adapter(update_of(7, handed))
+    expected = engine.generate(requests)
+
+    engine.load_adapter(update_of(8, flat * 0))
+    engine.load_adapter(update_of(7, handed))
+    handed[:] = 0
+
+    assert engine.generate(requests) == expected
+
+
+@pytest.mark.parametrize("damage", ["digest", "value", "size", "dtype"])
+def test_an_adapter_that_does_not_match_is_refused(
+    engine: Engine, ask: Ask, flat: np.ndarray, update_of: Callable[..., AdapterUpdate], damage: str
+) -> None:
+    requests = ask(SENTENCES["text"][0], range(5))
+    before, digest = engine.generate(requests), update_of(6, flat * 2).digest
+    wrong = {
+        "digest": AdapterUpdate(6, "0" * 16, flat * 2),
+        "value": AdapterUpdate(6, digest, np.nextafter(flat * 2, 0)),
+        "size": AdapterUpdate(6, digest, (flat * 2)[:-1]),
+        "dtype": AdapterUpdate(6, digest, (flat * 2).astype(np.float64)),
+    }
+
+    with pytest.raises(AdapterMismatch):
+        engine.load_adapter(wrong[damage])
+
+    assert engine.adapter_version == 5
+    assert engine.adapter_digest == update_of(5, flat).digest
+    assert engine.generate(requests) == before
+
+
+def test_a_prompt_without_room_is_told_how_long_it_may_be(engine: Engine, tiny_engine: Any, ask: Ask) -> None:
+    most = tiny_engine.base.network.config.max_position_embeddings
+    [request] = ask(SENTENCES["choice"][0], prompt="0" * (most - 4), max_tokens=8)
+
+    with pytest.raises(ConfigError, match=rf"need {most + 4} tokens, the model holds {most}; .*max_tokens"):
+        engine.generate([request])
+    [completion] = engine.generate(ask(SENTENCES["choice"][0], prompt="0" * (most - 8), max_tokens=8))
+    assert completion.text in MOVES
+
+
+def test_a_prompt_without_tokens_is_refused(engine: Engine, ask: Ask) -> None:
+    with pytest.raises(ConfigError, match="at least one token"):
+        engine.generate(ask(SENTENCES["choice"][0], prompt=""))
+
+
+def test_a_bad_grammar_is_refused_and_the_engine_goes_on(engine: Engine, ask: Ask) -> None:
+    good = ask(SENTENCES["choice"][0])
+    expected = engine.generate(good)
+
+    with pytest.raises(GrammarError):
+        engine.generate([*good, *ask(regex_grammar("("))])
+
+    assert engine.generate(good) == expected
+
+
+def test_nothing_to_do_is_done(engine: Engine) -> None:
+    assert engine.generate([]) == []
+
+
+def test_messages_become_tokens_by_the_chat_template(engine: Engine, tokenizer: Any) -> None:
+    messages = [Message("system", "Reach the goal."), Message("user", "lake row=0 col=0")]
+
+    assert engine.encode(messages) == tuple(tokenizer.encode("lake row=0 col=0\n").ids)
