@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,23 @@ class LearnerActor:
     """Thin shell over a Learner."""
 
     def __init__(self, make_learner: Callable[[], tuple[Learner, LoraBank]]) -> None:
-        """Build model and learner here, where they will live."""
-        self._learner, self._bank = make_learner()
+        """Keep the factory; the first call builds here, where model and learner will live.
+
+        Of an error raised in a constructor Ray would hand on only the text.
+        """
+        self._make_learner = make_learner
+
+    @cached_property
+    def _built(self) -> tuple[Learner, LoraBank]:
+        return self._make_learner()
+
+    @property
+    def _learner(self) -> Learner:
+        return self._built[0]
+
+    @property
+    def _bank(self) -> LoraBank:
+        return self._built[1]
 
     def current(self) -> LearnerReport:
         """The present adapter, without learning."""

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import ray
@@ -33,11 +34,19 @@ class RolloutActor:
     """Plays episodes under the adapter it is handed and delivers them to the replay actor."""
 
     def __init__(self, make_collector: Callable[[], Collector]) -> None:
-        """Build engine and environments here, where they will live."""
-        self._collector = make_collector()
+        """Keep the factory; `ready` builds here, where engine and environments will live.
+
+        Of an error raised in a constructor Ray would hand on only the text.
+        """
+        self._make_collector = make_collector
+
+    @cached_property
+    def _collector(self) -> Collector:
+        return self._make_collector()
 
     def ready(self) -> int:
-        """Process id, once the engine stands."""
+        """Build what is not built yet, and return the process id."""
+        _ = self._collector
         return os.getpid()
 
     def rollout(

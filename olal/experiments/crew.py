@@ -111,8 +111,6 @@ def fetch(refs: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
             raise cause from None
         raise RunFailed(f"{type(cause).__name__} in {error.function_name}: {_last_line(cause)}") from error
     except RayActorError as error:
-        if isinstance(error.__cause__, OlalError):
-            raise error.__cause__ from None
         raise RunFailed(f"an actor died: {_last_line(error)}") from error
     except RayError as error:
         raise RunFailed(f"Ray failed ({type(error).__name__}): {_last_line(error)}") from error

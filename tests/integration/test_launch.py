@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from olal.models.model_path import TINY_PATH
+
 CONFIG = Path(__file__).parents[2] / "configs" / "gridworld.yaml"
 SHORT = ("--updates", 4, "--set", "training.checkpoint_every=2", "--set", "evaluation.episodes=8")
 
@@ -171,6 +173,19 @@ def test_an_address_where_nothing_listens_is_refused_at_once(olal, tmp_path):
     assert result.seconds < 15
     assert result.errors[-1].startswith("error: no Ray cluster answers")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_model_that_cannot_be_loaded_is_a_config_error_that_leaves_nothing(olal, head, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        (model / name).write_bytes((TINY_PATH / name).read_bytes())
+
+    result = olal("launch", "--model", model, "--address", head, "--run-dir", tmp_path / "run")
+
+    assert result.code == 2
+    assert result.errors[-1].startswith("error: the model cannot be loaded")
+    assert not (tmp_path / "run").exists()
 
 
 def await_lines(path: Path, count: int, process: subprocess.Popen[str], timeout_s: float = 90) -> None:
