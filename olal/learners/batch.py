@@ -94,11 +94,11 @@ class _Builder:
                     f"the learner finds {len(state.legal)} legal tokens where the engine says forced={is_forced}; "
                     f"engine and learner must share model and grammar: position {t} of {completion.text!r}"
                 )
-            if is_forced:
-                continue
             place = int(np.searchsorted(state.legal, token))
             if place == len(state.legal) or state.legal[place] != token:
                 raise GrammarError(f"token {token} is not legal at position {t} of {completion.text!r}")
+            if is_forced:
+                continue
             context = self.context((*turn.prompt_token_ids, *prefix), turn.grammar.digest, t, state.legal)
             self.rows.append((context, place, completion.logprobs[t], completion.log_legal_mass[t]))
             self.rewards.append(0.0)

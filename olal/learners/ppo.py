@@ -185,7 +185,7 @@ class PPOLearner:
 
     def checkpoint(self) -> Checkpoint:
         """Adapter, value head, both optimizers and the random state."""
-        arrays = {f"value.{name}": tensor.cpu().numpy() for name, tensor in self._value.state_dict().items()}
+        arrays = {f"value.{name}": tensor.cpu().numpy().copy() for name, tensor in self._value.state_dict().items()}
         arrays |= optimizer_arrays("adapter_optimizer", self._adapter_optimizer)
         arrays |= optimizer_arrays("value_optimizer", self._value_optimizer)
         return Checkpoint(self.version, self.current().flat, arrays, self._state())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 def optimizer_arrays(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, NDArray[Any]]:
     """Per-parameter state of an optimizer, keyed `prefix.parameter.name`."""
     return {
-        f"{prefix}.{index}.{name}": value.detach().cpu().numpy()
+        f"{prefix}.{index}.{name}": value.detach().cpu().numpy().copy()  # the optimizer goes on in its own
         for index, entries in optimizer.state_dict()["state"].items()
         for name, value in entries.items()
     }

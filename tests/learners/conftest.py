@@ -1,0 +1,144 @@
+"""Trajectories to learn from: played by an engine in real environments, or spelled out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from olal.agents import PromptAgent
+from olal.envs import make_env
+from olal.grammar import Vocabulary
+from olal.inference.transformers_engine import TransformersEngine
+from olal.learners.base import Learner
+from olal.learners.mezo import MeZOLearner, MeZOSettings
+from olal.learners.ppo import PPOLearner, PPOSettings
+from olal.learners.schedule import LinearDecay
+from olal.models.policy_network import PolicyNetwork
+from olal.rollout import Collector
+from olal.types import (
+    AdapterUpdate,
+    Completion,
+    EpisodeTask,
+    GenerateRequest,
+    GrammarSpec,
+    SamplingParams,
+    Trajectory,
+    Turn,
+)
+
+
+@pytest.fixture(scope="session")
+def load_engine(tiny_engine: PolicyNetwork) -> Callable[..., TransformersEngine]:
+    """An engine under the given adapter."""
+
+    def load(flat: np.ndarray | None = None, *, version: int = 0) -> TransformersEngine:
+        flat = tiny_engine.bank.initial if flat is None else flat
+        engine = TransformersEngine(tiny_engine)
+        engine.load_adapter(AdapterUpdate(version, tiny_engine.bank.layout.digest(flat), flat))
+        return engine
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def play(load_engine: Callable[..., TransformersEngine]) -> Callable[..., list[Trajectory]]:
+    """Episodes of a real environment."""
+
+    def run(
+        env_id: str,
+        options: dict[str, Any] | None = None,
+        *,
+        episodes: int,
+        flat: np.ndarray | None = None,
+        temperature: float = 1.0,
+        max_turns: int | None = None,
+    ) -> list[Trajectory]:
+        collector = Collector(
+            lambda: make_env(env_id, options or {}, max_turns=max_turns),
+            lambda env: PromptAgent(env.instructions),
+            load_engine(flat),
+        )
+        tasks = [EpisodeTask(i, seed=1000 + i) for i in range(episodes)]
+        trajectories = collector.collect(tasks, SamplingParams(temperature, 64))
+        collector.close()
+        assert not any(trajectory.error for trajectory in trajectories)
+        return trajectories
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def answer(load_engine: Callable[..., TransformersEngine]) -> Callable[..., list[Trajectory]]:
+    """One-turn episodes of an engine's own answers, each paid by a function of its text."""
+
+    def run(
+        grammar: GrammarSpec,
+        pay: Callable[[str], float],
+        *,
+        prompts: Sequence[tuple[int, ...]],
+        episodes: int,
+        flat: np.ndarray | None = None,
+    ) -> list[Trajectory]:
+        engine = load_engine(flat)
+        requests = [
+            GenerateRequest(prompts[i % len(prompts)], grammar, SamplingParams(), seed=i) for i in range(episodes)
+        ]
+        return [
+            make_trajectory([Turn("", request.prompt_token_ids, grammar, completion, pay(completion.text))], i)
+            for i, (request, completion) in enumerate(zip(requests, engine.generate(requests), strict=True))
+        ]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def make_turn(vocabulary: Vocabulary, tokenizer: Tokenizer, eos: int) -> Callable[..., Turn]:
+    """A turn that says `text` in its usual tokens, with invented log-probabilities -0.1, -0.2, ..."""
+
+    def make(grammar: GrammarSpec, text: str, reward: float = 0.0, prompt: tuple[int, ...] = (10, 11)) -> Turn:
+        token_ids = (*tokenizer.encode(text).ids, eos)
+        forced = tuple(vocabulary.state(grammar, token_ids[:t]).is_forced for t in range(len(token_ids)))
+        logprobs = tuple(0.0 if is_forced else -0.1 * (t + 1) for t, is_forced in enumerate(forced))
+        mass = tuple(5 * logprob for logprob in logprobs)
+        completion = Completion(token_ids, text, logprobs, forced, mass, 0, "grammar", forced.count(False))
+        return Turn("", prompt, grammar, completion, reward)
+
+    return make
+
+
+def make_trajectory(turns: Sequence[Turn], episode_id: int = 0, **changes: Any) -> Trajectory:
+    fields: dict[str, Any] = {"terminated": True, "truncated": False, "success": None, "adapter_version": 0}
+    return Trajectory(EpisodeTask(episode_id, episode_id), tuple(turns), adapter_digest="", **fields | changes)
+
+
+@pytest.fixture(scope="session")
+def episode() -> Callable[..., Trajectory]:
+    return make_trajectory
+
+
+LEARNERS: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
+    "ppo": (PPOLearner, PPOSettings, {"epochs": 2, "minibatch_decisions": 64}),
+    "mezo": (MeZOLearner, MeZOSettings, {"steps": 2, "contexts_per_step": 16}),
+}
+
+
+@pytest.fixture(scope="session")
+def make_learner(tiny_learner: PolicyNetwork) -> Callable[..., Learner]:
+    """A fresh learner, light by default, on the learners' own network or the one given."""
+
+    def make(kind: str, *, network: PolicyNetwork | None = None, rate: float = 3e-3, seed: int = 0, **settings: Any):
+        learner, settings_class, light = LEARNERS[kind]
+        return learner(
+            network or tiny_learner, settings_class(**light | settings), LinearDecay(rate, 0.1, 100), seed=seed
+        )
+
+    return make
+
+
+@pytest.fixture(params=LEARNERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
