@@ -177,7 +177,7 @@ class MeZOLearner:
 
     def checkpoint(self) -> Checkpoint:
         """Adapter, critic statistics and the random state."""
-        arrays = {"value.gram": self._value.gram, "value.moment": self._value.moment}
+        arrays = {f"value.{name}": array for name, array in self._value.state().items()}
         return Checkpoint(self.version, self._flat.copy(), arrays, self._state())
 
     def _state(self) -> dict[str, Any]:
@@ -186,8 +186,7 @@ class MeZOLearner:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`."""
         self._flat = checkpoint.flat.copy()
-        self._value.gram = checkpoint.arrays["value.gram"].copy()
-        self._value.moment = checkpoint.arrays["value.moment"].copy()
+        self._value.restore({name: checkpoint.arrays[f"value.{name}"] for name in self._value.state()})
         restore_random(self._random, checkpoint.state["random"])
         self._reward_scale.variance = checkpoint.state["return_variance"]
         self.version = checkpoint.version

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -66,6 +68,15 @@ class RidgeValue:
         features = self._features(hidden)
         self.gram = self._decay * self.gram + features.T @ features
         self.moment = self._decay * self.moment + features.T @ returns
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """What `restore` needs to go on: the features drawn and the statistics."""
+        return {"weights": self._weights, "shift": self._shift, "gram": self.gram, "moment": self.moment}
+
+    def restore(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Put back what `state` gave."""
+        self._weights, self._shift = state["weights"], state["shift"]
+        self.gram, self.moment = state["gram"], state["moment"]
 
     def _features(self, hidden: NDArray[np.float64]) -> NDArray[np.float64]:
         drawn = np.tanh(hidden @ self._weights + self._shift)
