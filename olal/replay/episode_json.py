@@ -26,7 +26,7 @@ def to_json(trajectory: Trajectory) -> dict[str, Any]:
         "truncated": trajectory.truncated,
         "success": trajectory.success,
         "worker": trajectory.worker,
-        "duration_s": round(trajectory.duration_s, 6),
+        "duration_s": trajectory.duration_s,
         "error": trajectory.error,
         "bootstrap": bootstrap,
         "grammars": grammars,

@@ -1,0 +1,54 @@
+"""Pinned: an episode written as a JSON line reads back equal; grammars are written once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from olal.replay import from_json, to_json
+from olal.types import Trajectory
+
+Episode = Callable[..., Trajectory]
+
+
+def through_text(trajectory: Trajectory) -> Trajectory:
+    return from_json(json.loads(json.dumps(to_json(trajectory), allow_nan=False)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"bootstrap": None, "terminated": True, "truncated": False, "success": True},
+        {"success": False},
+        {"turns": (), "bootstrap": None, "error": "ValueError: broke"},
+        {"turns": ()},
+    ],
+    ids=["cut", "solved", "not solved", "failed", "cut at once"],
+)
+def test_what_is_written_reads_back_equal(episode: Episode, changes: dict[str, Any]) -> None:
+    original = episode(7, **changes)
+
+    restored = through_text(original)
+
+    assert restored == original
+    assert [turn.grammar.digest for turn in restored.turns] == [turn.grammar.digest for turn in original.turns]
+
+
+def test_each_grammar_is_written_once(episode: Episode) -> None:
+    turns = episode().turns * 5
+
+    row = to_json(episode(turns=turns))
+
+    assert len(row["turns"]) == 10
+    assert row["grammars"] == {turn.grammar.digest: turn.grammar.text for turn in turns}
+
+
+def test_a_line_tells_a_reader_what_was_done_and_earned(episode: Episode) -> None:
+    row = to_json(episode())
+
+    assert row["return"] == pytest.approx(-0.9)
+    assert [(turn["action"], turn["reward"]) for turn in row["turns"]] == [("left ☃", 0.1), ("", -1.0)]
