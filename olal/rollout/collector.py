@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ class _Episode:
     grammar: ActionGrammar | None = None
     turns: list[Turn] = field(default_factory=list)
     error: str = ""
+    duration_s: float = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -112,7 +114,14 @@ class Collector:
             act()
         except Exception as error:
             episode.error = f"{type(error).__name__}: {error}".splitlines()[0]
-            self._pool[self._pool.index(episode.env)] = self._make_env()
+            self._replace(episode.env)
+        if episode.is_over:
+            episode.duration_s = time.monotonic() - episode.started
+
+    def _replace(self, broken: Environment) -> None:
+        with contextlib.suppress(Exception):
+            broken.close()
+        self._pool = [self._make_env() if env is broken else env for env in self._pool]
 
     def _observe(self, episode: _Episode, step: TimeStep) -> None:
         episode.step = step
@@ -135,7 +144,8 @@ class Collector:
 
     def _request(self, episode: _Episode, sampling: SamplingParams) -> GenerateRequest:
         assert episode.grammar is not None
-        seed = (episode.task.seed << 32) + len(episode.turns)
+        task = episode.task
+        seed = (task.seed << 80) + (task.episode_id << 32) + len(episode.turns)
         return GenerateRequest(episode.prompt, episode.grammar.spec, sampling, seed)
 
     def _prompt(self, observation: str) -> tuple[int, ...]:
@@ -162,7 +172,7 @@ class Collector:
             adapter_version=self._engine.adapter_version,
             adapter_digest=self._engine.adapter_digest,
             worker=self._worker,
-            duration_s=time.monotonic() - episode.started,
+            duration_s=episode.duration_s,
             bootstrap=Bootstrap(episode.prompt, episode.grammar.spec) if is_cut and episode.grammar else None,
             error=episode.error,
         )

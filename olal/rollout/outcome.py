@@ -62,5 +62,5 @@ def _play_randomly(env: Environment, task: EpisodeTask) -> EpisodeOutcome:
             step = env.step(env.sample_action((task.seed << 16) + turns))
             turns, total = turns + 1, total + step.reward
     except Exception as error:  # whatever an environment raises fails its own episode
-        return EpisodeOutcome(total, None, turns, 0, 0, f"{type(error).__name__}: {error}")
+        return EpisodeOutcome(total, None, turns, 0, 0, f"{type(error).__name__}: {error}".splitlines()[0])
     return EpisodeOutcome(total, step.success, turns, 0, 0, "")

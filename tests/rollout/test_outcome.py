@@ -1,0 +1,52 @@
+"""Pinned: an outcome counts what its trajectory holds; random play needs no engine and survives what breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from olal.rollout import EpisodeOutcome, outcome_of, play_randomly
+from olal.types import Completion, EpisodeTask, GrammarSpec, Trajectory, Turn
+
+Tasks = Callable[..., list[EpisodeTask]]
+
+
+def turn(num_tokens: int, stop_reason: Any, reward: float) -> Turn:
+    zeros = (0.0,) * num_tokens
+    completion = Completion((1,) * num_tokens, "", zeros, (False,) * num_tokens, zeros, 0, stop_reason, 1)
+    return Turn("", (1,), GrammarSpec("{}"), completion, reward)
+
+
+def test_an_outcome_counts_turns_tokens_and_cut_answers() -> None:
+    turns = (turn(3, "grammar", 1.0), turn(4, "length", -0.25), turn(2, "grammar", 0.5))
+    trajectory = Trajectory(EpisodeTask(1, 2), turns, True, False, True, 0, "", error="late")
+
+    assert outcome_of(trajectory) == EpisodeOutcome(1.25, True, 3, 9, 1, "late")
+
+
+def test_random_play_returns_one_outcome_a_task(scripted_env: Callable[..., Any], tasks: Tasks) -> None:
+    env = scripted_env({1: 2, 2: 3}, reward=0.5)
+
+    outcomes = play_randomly(env, tasks(1, 2))
+
+    assert [(one.episode_return, one.num_turns, one.success, one.error) for one in outcomes] == [
+        (1.0, 2, True, ""),
+        (1.5, 3, True, ""),
+    ]
+    assert len(set(env.actions)) == 5
+
+
+def test_random_play_goes_on_after_a_failure(scripted_env: Callable[..., Any], tasks: Tasks) -> None:
+    env = scripted_env({1: 2, 2: 2}, fails={1: ("step", 2)})
+
+    failed, fine = play_randomly(env, tasks(1, 2))
+
+    assert failed.error.startswith("RuntimeError: broke in step")
+    assert len(failed.error.splitlines()) == 1
+    assert (fine.error, fine.num_turns) == ("", 2)
+
+
+def test_random_play_stops_at_its_time_limit_but_plays_at_least_once(
+    scripted_env: Callable[..., Any], tasks: Tasks
+) -> None:
+    assert len(play_randomly(scripted_env({1: 1}), tasks(1, 1, 1), limit_s=-1.0)) == 1
