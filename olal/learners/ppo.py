@@ -166,7 +166,7 @@ class PPOLearner:
         ratio = log_ratio.exp()
         surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
         entropy = legal_entropy(legal)[pick].mean()
-        value_loss = (self._value(hidden)[pick] - target).square().mean()
+        value_loss = (self._value(hidden.detach())[pick] - target).square().mean()
         return {
             "loss": -surrogate - self._settings.entropy * entropy,
             "value_loss": value_loss,

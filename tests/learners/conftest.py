@@ -121,7 +121,7 @@ def episode() -> Callable[..., Trajectory]:
 
 
 LEARNERS: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
-    "ppo": (PPOLearner, PPOSettings, {"epochs": 2, "minibatch_decisions": 64}),
+    "ppo": (PPOLearner, PPOSettings, {"epochs": 2, "minibatch_decisions": 20, "target_kl": 100.0}),
     "mezo": (MeZOLearner, MeZOSettings, {"steps": 2, "contexts_per_step": 16}),
 }
 

@@ -127,7 +127,9 @@ def test_a_restart_from_disk_goes_on_bit_for_bit(
 
     assert restarted.current().digest == learner.current().digest
     for given in trajectories[2:]:
+        before = learner.current().digest
         one, other = learner.update(given), restarted.update(given)
+        assert one.update.digest != before
         assert (one.update.version, one.update.digest) == (other.update.version, other.update.digest)
         assert one.metrics == pytest.approx(other.metrics, rel=0, abs=0, nan_ok=True)
 

@@ -1,0 +1,187 @@
+"""Pinned: members' losses are the clipped surrogate, summed up decision by decision; the step is a descent along
+directions whose average is the gradient; no backward pass and no autograd graph is made anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from olal.grammar import choice_grammar
+from olal.learners.advantages import batch_advantages
+from olal.learners.base import Learner
+from olal.learners.batch import DecisionBatch, make_batch
+from olal.learners.scorer import ContextScorer
+from olal.models.legal import legal_entropy
+from olal.models.policy_network import PolicyNetwork
+from olal.returns import normalise
+from olal.types import Trajectory
+
+Make = Callable[..., Learner]
+ABC = choice_grammar(["a", "b", "c"])
+
+
+class WatchingNetwork(PolicyNetwork):
+    """Notes whether anything could be differentiated through its passes."""
+
+    def __init__(self, network: PolicyNetwork) -> None:
+        super().__init__(network.base, network.bank)
+        self.graphs: list[bool] = []
+
+    def at_positions(
+        self, sequences: Sequence[Sequence[int]], rows: torch.Tensor, columns: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, hidden = super().at_positions(sequences, rows, columns)
+        self.graphs.append(not torch.is_inference_mode_enabled() or logits.requires_grad or not logits.is_inference())
+        return logits, hidden
+
+
+@pytest.fixture(scope="module")
+def small(make_network: Callable[..., PolicyNetwork]) -> PolicyNetwork:
+    """An adapter of 256 parameters."""
+    return make_network(rank=1, alpha=4.0, targets=["o_proj"], seed=2)
+
+
+@pytest.fixture(scope="module")
+def trajectories(answer: Callable[..., list[Trajectory]]) -> list[Trajectory]:
+    """Four contexts under the initial adapter, with rewards that differ between contexts and actions."""
+    prompts = [(20, 30), (21, 31), (22, 32), (23, 33)]
+    return answer(ABC, lambda text: {"a": 1.0, "b": -0.5, "c": 0.2}[text], prompts=prompts, episodes=40)
+
+
+def setting(learner: Any, trajectories: list[Trajectory]) -> tuple[DecisionBatch, NDArray[np.float64]]:
+    """The batch and the advantages of a learner's first update, whose critic knows nothing yet."""
+    batch = make_batch(trajectories, learner._network.base.vocabulary, gamma=learner._settings.gamma)
+    values = np.zeros(len(batch.contexts))
+    advantages, _ = batch_advantages(batch, values, gamma=0.99, gae_lambda=0.95)
+    return batch, normalise(advantages, std_floor=learner._settings.advantage_std_floor)
+
+
+def gradient(network: PolicyNetwork, batch: DecisionBatch, advantages: Any, entropy: float) -> NDArray[np.float64]:
+    """That of the same surrogate at the initial adapter, by backpropagation. The clip is far away there."""
+    flat = torch.tensor(network.bank.initial, requires_grad=True)
+    network.bank.use(flat)
+    legal, _ = ContextScorer(network, batch, temperature=1.0).score(np.arange(len(batch.contexts)))
+    logprobs = legal[batch.context_of, batch.chosen]
+    ratio = (logprobs - torch.tensor(batch.behaviour_logprobs)).exp()
+    loss = -(ratio * torch.tensor(advantages)).mean() - entropy * legal_entropy(legal)[batch.context_of].mean()
+    [grad] = torch.autograd.grad(loss, flat)
+    return grad.double().numpy()
+
+
+def test_many_directions_average_to_the_gradient_of_the_surrogate(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+) -> None:
+    options = {"directions": 1500, "sigma": 3e-3, "steps": 1, "entropy": 0.05, "rate": 0.01, "rows_per_pass": 256}
+    learner: Any = make_learner("mezo", network=small, **options)
+    batch, advantages = setting(learner, trajectories)
+    expected = -gradient(small, batch, advantages, 0.05)
+
+    moved = learner.update(trajectories).update.flat - small.bank.initial
+
+    cosine = moved @ expected / np.linalg.norm(moved) / np.linalg.norm(expected)
+    # with n directions in d = 256 dimensions the expected cosine is sqrt(n / (n + d)) = 0.92
+    assert cosine > 0.88
+
+
+def test_one_direction_moves_every_parameter_by_the_rate_downhill(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+) -> None:
+    learner: Any = make_learner("mezo", network=small, directions=1, steps=1, sigma=0.02, rate=0.01)
+    batch, advantages = setting(learner, trajectories)
+
+    moved = learner.update(trajectories).update.flat - small.bank.initial
+
+    # the spread of two losses is half their difference, so the coefficient is the rate itself
+    assert np.abs(moved) == pytest.approx(np.full(256, 0.01), rel=1e-4)
+    before, after = losses_at(learner, batch, advantages, [small.bank.initial, small.bank.initial + 0.1 * moved])
+    assert after < before
+
+
+def losses_at(learner: Any, batch: DecisionBatch, advantages: Any, flats: Sequence[Any]) -> list[float]:
+    scorer = ContextScorer(learner._network, batch, temperature=1.0)
+    contexts, rows = np.unique(batch.context_of), np.arange(len(batch))
+    with torch.inference_mode():
+        members = torch.from_numpy(np.stack(flats).astype(np.float32))
+        return learner._losses(batch, scorer, advantages, contexts, rows, members).tolist()
+
+
+def slow_loss(learner: Any, batch: DecisionBatch, advantages: Any, flat: NDArray[np.float32]) -> float:
+    """The clipped surrogate with its entropy bonus, one decision after the other."""
+    network, settings, total = learner._network, learner._settings, 0.0
+    network.bank.use(torch.from_numpy(flat))
+    for row, context in enumerate(batch.context_of):
+        with torch.no_grad():
+            logits = network.base.network(input_ids=torch.tensor([batch.contexts[context]])).logits[0, -1].double()
+        weights = [math.exp(float(logits[token])) for token in batch.legal[context]]
+        shares = [weight / sum(weights) for weight in weights]
+        ratio = shares[batch.chosen[row]] / math.exp(batch.behaviour_logprobs[row])
+        bounded = min(max(ratio, 1 - settings.clip), 1 + settings.clip)
+        total += min(ratio * advantages[row], bounded * advantages[row])
+        total -= settings.entropy * sum(share * math.log(share) for share in shares)
+    return -total / len(batch)
+
+
+@pytest.mark.parametrize("rows_per_pass", [1, 9, 10_000])
+def test_members_lose_what_the_surrogate_says(
+    make_learner: Make,
+    small: PolicyNetwork,
+    trajectories: list[Trajectory],
+    random_flat: Callable[..., np.ndarray],
+    rows_per_pass: int,
+) -> None:
+    learner: Any = make_learner("mezo", network=small, entropy=0.3, clip=0.1, rows_per_pass=rows_per_pass)
+    batch, advantages = setting(learner, trajectories)
+    flats = [random_flat(small, seed=seed, std=0.5) for seed in range(5)]
+
+    losses = losses_at(learner, batch, advantages, flats)
+
+    assert losses == pytest.approx([slow_loss(learner, batch, advantages, flat) for flat in flats], rel=1e-4)
+
+
+def test_no_autograd_graph_is_made(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = WatchingNetwork(small)
+    monkeypatch.setattr(torch.Tensor, "backward", None)
+    monkeypatch.setattr(torch.autograd, "grad", None)
+
+    make_learner("mezo", network=network).update(trajectories)
+
+    assert len(network.graphs) > 2
+    assert not any(network.graphs)
+
+
+def test_directions_come_from_the_seed_stream_and_never_repeat(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+) -> None:
+    learner: Any = make_learner("mezo", network=small, directions=1, steps=1, rate=0.01)
+    moves = []
+    for _ in range(4):
+        before = learner.current().flat
+        moves.append(np.sign(learner.update(trajectories).update.flat - before))
+
+    overlaps = [abs(float(moves[i] @ moves[j])) / 256 for i in range(4) for j in range(i)]
+    assert max(overlaps) < 0.4
+
+
+def test_a_step_looks_at_no_more_contexts_than_allowed(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+) -> None:
+    learner: Any = make_learner("mezo", network=small, contexts_per_step=3, steps=5)
+    seen: list[int] = []
+    losses = learner._losses
+    learner._losses = lambda batch, scorer, advantages, contexts, rows, members: (
+        seen.append(len(contexts)),
+        losses(batch, scorer, advantages, contexts, rows, members),
+    )[1]
+
+    learner.update(trajectories)
+
+    assert seen == [3] * 5
