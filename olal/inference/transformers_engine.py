@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from numpy.typing import NDArray
 
 from olal.errors import AdapterMismatch, ConfigError
@@ -83,10 +84,20 @@ class TransformersEngine:
     def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Prompt tokens by the model's chat template; without one, the contents joined by line breaks."""
         if self._has_template:
-            chat = [{"role": message.role, "content": message.content} for message in messages]
-            text = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            text = self._render(messages)
             return tuple(self._tokenizer.encode(text, add_special_tokens=False))
         return tuple(self._tokenizer.encode("\n".join(message.content for message in messages) + "\n"))
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        """The chat template's text; where it knows no system role, the instructions go before the first message."""
+        chat = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            return self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        except TemplateError:
+            if len(chat) < 2 or chat[0]["role"] != "system":
+                raise
+            first = {"role": chat[1]["role"], "content": f"{chat[0]['content']}\n\n{chat[1]['content']}"}
+            return self._tokenizer.apply_chat_template([first, *chat[2:]], tokenize=False, add_generation_prompt=True)
 
     def load_adapter(self, update: AdapterUpdate) -> None:
         """Make `update` current; contexts of other adapters are forgotten.

@@ -136,3 +136,17 @@ def test_without_a_chat_template_contents_are_joined_by_line_breaks(
     tokens = TransformersEngine(network).encode([Message("system", "Go."), Message("user", "lake row=0")])
 
     assert tokens == tuple(tokenizer.encode("Go.\nlake row=0\n").ids)
+
+
+def test_a_chat_template_without_a_system_role_gets_the_instructions_with_the_first_message(
+    make_network: Callable[..., PolicyNetwork], tokenizer
+) -> None:
+    network = make_network()
+    network.base.tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "<{{ m.role }}>{{ m.content }}{% endfor %}"
+    )
+
+    tokens = TransformersEngine(network).encode([Message("system", "Go."), Message("user", "lake row=0")])
+
+    assert tokens == tuple(tokenizer.encode("<user>Go.\n\nlake row=0").ids)
