@@ -122,6 +122,8 @@ class Vocabulary:
         legal = np.flatnonzero(np.unpackbits(bits, bitorder="little")[: self.size]).astype(np.int64)
         if len(legal) == 0:
             legal = np.array([self.eos_token_id], np.int64)
+        if len(legal) == 1 and legal[0] == self.eos_token_id and not matcher.is_accepting():
+            raise GrammarError("a sentence must not hold the text of the end-of-sequence token; spell it otherwise")
         legal.setflags(write=False)
         return GrammarState(legal, is_complete=False)
 

@@ -119,7 +119,16 @@ def test_the_mask_is_as_wide_as_the_model(tokenizer: Tokenizer, eos: int) -> Non
     legal = wide.state(regex_grammar(r"(.|\n)*"), ()).legal
 
     assert legal.max() < tokenizer.get_vocab_size()
+    assert tokenizer.token_to_id("<pad>") not in legal
     assert len(legal) > 300
+
+
+@pytest.mark.parametrize(("text", "prefix"), [("<eos>", ""), ("a<eos>b", "a")])
+def test_a_forced_text_that_only_the_end_token_spells_is_refused(
+    vocabulary: Vocabulary, tokenizer: Tokenizer, text: str, prefix: str
+) -> None:
+    with pytest.raises(GrammarError, match="end-of-sequence"):
+        vocabulary.state(choice_grammar([text]), tokenizer.encode(prefix).ids)
 
 
 def walk(vocabulary: Vocabulary, grammar: GrammarSpec) -> list[list[int]]:

@@ -172,6 +172,18 @@ def test_a_restored_learner_does_not_write_into_its_checkpoint(make_learner: Mak
     assert all(np.array_equal(checkpoint.arrays[name], array) for name, array in arrays.items())
 
 
+def test_the_gap_to_the_engine_is_tiny_over_a_large_batch(
+    make_learner: Make, play: Callable[..., list[Trajectory]], kind: str
+) -> None:
+    trajectories = play("gridworld", {"max_moves": 4, "max_turns": 4}, episodes=60)
+    least = {"ppo": {"epochs": 1, "minibatch_decisions": 10**6}, "mezo": {"steps": 1, "directions": 1}}[kind]
+
+    metrics = make_learner(kind, **least).update(trajectories).metrics
+
+    assert metrics["num_contexts"] > 600  # more than are scored at once
+    assert metrics["max_logprob_gap"] < 1e-4
+
+
 def test_nothing_to_learn_from_is_a_version_without_a_change(
     make_learner: Make, make_turn: Callable[..., Turn], episode: Callable[..., Trajectory], kind: str
 ) -> None:
