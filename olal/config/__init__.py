@@ -3,6 +3,7 @@
 from olal.config.adapter import AdapterConfig
 from olal.config.assignment import parse_assignment
 from olal.config.cluster import ClusterConfig
+from olal.config.critic_free import GRPOConfig, ReinforceConfig, RLOOConfig
 from olal.config.env import EnvConfig
 from olal.config.evaluation import EvaluationConfig
 from olal.config.learner_base import LearnerBase
@@ -20,10 +21,13 @@ __all__ = [
     "ClusterConfig",
     "EnvConfig",
     "EvaluationConfig",
+    "GRPOConfig",
     "LearnerBase",
     "MeZOConfig",
     "ModelConfig",
     "PPOConfig",
+    "RLOOConfig",
+    "ReinforceConfig",
     "ReplayConfig",
     "RolloutConfig",
     "RunConfig",

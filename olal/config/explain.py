@@ -47,6 +47,8 @@ def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseMod
         value = section.get(selector) if isinstance(section, Mapping) else section
         return f"{_dotted(path)}.{selector} must be {tags}; got {value!r}"
     paths = [_path(detail["loc"], data) for detail in details]
+    if first["type"] == "value_error" and first["loc"][-1:] != tuple(path[-1:]):
+        path = paths[details.index(first)] = [*path, first["loc"][-1]]  # a default that contradicts another setting
     path = max((deeper for deeper in paths if deeper[: len(path)] == path), key=len)
     same_place = [detail for detail, place in zip(details, paths, strict=True) if place == path]
     allowed = list(dict.fromkeys(_allowed(detail) for detail in same_place))

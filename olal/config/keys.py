@@ -19,7 +19,7 @@ def known_keys(model: type[BaseModel]) -> dict[str, list[str]]:
 
     >>> from olal.config.run_config import RunConfig
     >>> keys = known_keys(RunConfig)
-    >>> keys["learner.epochs"], keys["learner.clip"], keys["rollout.workers"]
+    >>> keys["learner.value_hidden"], keys["learner.gae_lambda"], keys["rollout.workers"]
     (['ppo'], ['ppo', 'mezo'], [])
     """
     keys: dict[str, list[str]] = {}

@@ -10,7 +10,7 @@ from olal.config.base import Section
 
 
 class LearnerBase(Section):
-    """What PPO and MeZO have in common."""
+    """What all learners have in common."""
 
     episodes_per_update: int = Field(default=64, ge=1)
     """Episodes each update is computed from."""
@@ -20,8 +20,6 @@ class LearnerBase(Section):
     """Share of the learning rate left at the last update; the way there is linear over training.updates."""
     gamma: float = Field(default=0.99, ge=0, le=1)
     """Discount of rewards by turn."""
-    gae_lambda: float = Field(default=0.95, ge=0, le=1)
-    """Lambda of generalised advantage estimation."""
     clip: float = Field(default=0.2, gt=0, lt=1)
     """Probability ratios count up to 1 - clip and 1 + clip."""
     entropy: float = Field(default=0.01, ge=0)

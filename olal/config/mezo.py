@@ -16,6 +16,8 @@ class MeZOConfig(LearnerBase):
     """Which learner this is."""
     learning_rate: float = Field(default=0.04, gt=0)
     """Length of the first step, per coordinate, along a direction that is one spread of losses better."""
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    """Lambda of generalised advantage estimation."""
     sigma: float = Field(default=0.02, gt=0)
     """Length of a perturbation, per coordinate."""
     directions: int = Field(default=8, ge=1)

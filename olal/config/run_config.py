@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from olal.config.adapter import AdapterConfig
 from olal.config.base import Section
 from olal.config.cluster import ClusterConfig
+from olal.config.critic_free import GRPOConfig, ReinforceConfig, RLOOConfig
 from olal.config.env import EnvConfig
 from olal.config.evaluation import EvaluationConfig
 from olal.config.mezo import MeZOConfig
@@ -43,7 +44,9 @@ class RunConfig(Section):
     """The workers that play."""
     replay: ReplayConfig = Field(default_factory=ReplayConfig)
     """The buffer of episodes."""
-    learner: Annotated[PPOConfig | MeZOConfig, Field(discriminator="kind")] = Field(default_factory=PPOConfig)
+    learner: Annotated[
+        PPOConfig | MeZOConfig | GRPOConfig | RLOOConfig | ReinforceConfig, Field(discriminator="kind")
+    ] = Field(default_factory=PPOConfig)
     """The learner; `kind` says which, and changing it drops what was set for the former one."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """Length and checkpoints."""

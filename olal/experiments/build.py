@@ -81,6 +81,7 @@ def build_collector(config: RunConfig, worker: int) -> Collector:
 
 def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
     """The learner and the bank whose layout its checkpoints are written in."""
+    from olal.learners.critic_free import CriticFreeLearner, CriticFreeSettings
     from olal.learners.mezo import MeZOLearner, MeZOSettings
     from olal.learners.ppo import PPOLearner, PPOSettings
     from olal.learners.schedule import LinearDecay
@@ -88,10 +89,14 @@ def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
     learner = config.learner
     rate = LinearDecay(learner.learning_rate, learner.lr_final_fraction, config.training.updates)
     network = build_network(config)
-    if learner.kind == "ppo":
-        settings = _settings(PPOSettings, config)
-        return PPOLearner(network, settings, rate, seed=config.seed), network.bank
-    return MeZOLearner(network, _settings(MeZOSettings, config), rate, seed=config.seed), network.bank
+    match learner.kind:
+        case "ppo":
+            made = PPOLearner(network, _settings(PPOSettings, config), rate, seed=config.seed)
+        case "mezo":
+            made = MeZOLearner(network, _settings(MeZOSettings, config), rate, seed=config.seed)
+        case "grpo" | "rloo" | "reinforce":
+            made = CriticFreeLearner(network, _settings(CriticFreeSettings, config), rate, seed=config.seed)
+    return made, network.bank
 
 
 def _settings(kind: type[Settings], config: RunConfig) -> Settings:

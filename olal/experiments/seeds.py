@@ -9,9 +9,24 @@ from olal.types import EpisodeTask
 _TRAINING, _EVALUATION = 0, 1
 
 
-def training_tasks(run_seed: int, first: int, count: int) -> list[EpisodeTask]:
-    """Episodes `first` to `first + count - 1` of a run."""
-    return [EpisodeTask(number, _seed(_TRAINING, run_seed, number)) for number in range(first, first + count)]
+def training_tasks(run_seed: int, first: int, count: int, *, group_size: int = 1) -> list[EpisodeTask]:
+    """Episodes `first` to `first + count - 1` of a run.
+
+    Args:
+        run_seed: of the run.
+        first: number of the first episode.
+        count: how many.
+        group_size: episodes that share the environment's seed, and with it their start; 1 for no groups.
+
+    >>> [(task.group, task.episode_id) for task in training_tasks(0, 4, 4, group_size=2)]
+    [(2, 4), (2, 5), (3, 6), (3, 7)]
+    """
+    if group_size == 1:
+        return [EpisodeTask(number, _seed(_TRAINING, run_seed, number)) for number in range(first, first + count)]
+    return [
+        EpisodeTask(number, _seed(_TRAINING, run_seed, number // group_size), number // group_size)
+        for number in range(first, first + count)
+    ]
 
 
 def evaluation_tasks(evaluation_seed: int, count: int) -> list[EpisodeTask]:

@@ -82,7 +82,8 @@ class Training:
 
     def _play(self, present: LearnerReport) -> list[RolloutReport]:
         count = self._config.learner.episodes_per_update
-        tasks = training_tasks(self._config.seed, self.counters.next_episode, count)
+        group_size = getattr(self._config.learner, "group_size", 1)
+        tasks = training_tasks(self._config.seed, self.counters.next_episode, count, group_size=group_size)
         reports = self._crew.rollout(tasks, present.adapter)
         self.counters.next_episode += count
         return reports

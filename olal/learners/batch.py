@@ -25,11 +25,15 @@ class EpisodeSpan:
         start: its first decision.
         stop: one past its last.
         bootstrap_context: context whose value continues a truncated episode; -1 when it terminated.
+        group: the episodes with which it shares its start; -1 for none.
+        episode_return: undiscounted sum of all its rewards.
     """
 
     start: int
     stop: int
     bootstrap_context: int
+    group: int = -1
+    episode_return: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,8 @@ class _Builder:
             run, state = self.vocabulary.forced_run(trajectory.bootstrap.grammar, ())
             tokens = (*trajectory.bootstrap.prompt_token_ids, *run)
             bootstrap = self.context(tokens, trajectory.bootstrap.grammar.digest, len(run), state.legal)
-        self.episodes.append(EpisodeSpan(start, len(self.rows), bootstrap))
+        group, total = trajectory.task.group, trajectory.episode_return
+        self.episodes.append(EpisodeSpan(start, len(self.rows), bootstrap, group, total))
 
 
 def make_batch(trajectories: Sequence[Trajectory], vocabulary: Vocabulary, *, gamma: float) -> DecisionBatch:

@@ -96,7 +96,9 @@ class MeZOLearner:
     def _learn(self, batch: DecisionBatch) -> dict[str, float]:
         settings = self._settings
         scorer = ContextScorer(self._network, batch, temperature=settings.temperature)
-        hidden, gap = self._before(batch, scorer)
+        self._network.bank.use(torch.from_numpy(self._flat))
+        logprobs, states = scorer.survey(batch)
+        hidden = states.double().cpu().numpy()
         scale = self._reward_scale.update(batch, settings.gamma)
         advantages, returns = batch_advantages(
             batch, self._value.values(hidden), gamma=settings.gamma, gae_lambda=settings.gae_lambda, scale=scale
@@ -112,22 +114,9 @@ class MeZOLearner:
             "loss_spread": float(np.mean(spreads)),
             "advantage_std": spread,
             "reward_scale": scale,
-            "max_logprob_gap": gap,
+            "max_logprob_gap": float(np.abs(logprobs - batch.behaviour_logprobs).max()),
             "log_legal_mass": float(batch.log_legal_mass.mean()),
         }
-
-    def _before(self, batch: DecisionBatch, scorer: ContextScorer) -> tuple[NDArray[np.float64], float]:
-        """Hidden states of all contexts, and the largest gap between learner's and engine's log-probabilities."""
-        self._network.bank.use(torch.from_numpy(self._flat))
-        hidden = np.zeros((len(batch.contexts), self._network.hidden_size))
-        gap = 0.0
-        for contexts in np.array_split(np.arange(len(batch.contexts)), -(-len(batch.contexts) // 512)):
-            scored, states = scorer.score(contexts)
-            hidden[contexts] = states.cpu().numpy()
-            rows = np.flatnonzero((batch.context_of >= contexts[0]) & (batch.context_of <= contexts[-1]))
-            logprobs = scored.cpu().numpy()[batch.context_of[rows] - contexts[0], batch.chosen[rows]]
-            gap = max(gap, float(np.abs(logprobs - batch.behaviour_logprobs[rows]).max(initial=0.0)))
-        return hidden, gap
 
     def _step(self, batch: DecisionBatch, scorer: ContextScorer, advantages: NDArray[np.float64]) -> float:
         """Score 2n perturbed adapters on a subsample of contexts and move along the directions that helped."""

@@ -16,6 +16,8 @@ from olal.learners.batch import DecisionBatch
 from olal.models.legal import legal_logprobs, pad_legal
 from olal.models.policy_network import PolicyNetwork
 
+_CONTEXTS_PER_PASS = 512
+
 
 class ContextScorer:
     """Scores the contexts of one batch under whatever adapter the bank holds."""
@@ -45,6 +47,23 @@ class ContextScorer:
         sequences, rows, columns = pack([self._contexts[index] for index in contexts])
         logits, hidden = self._network.at_positions(sequences, torch.tensor(rows), torch.tensor(columns))
         return self._legal(logits, contexts), hidden
+
+    @torch.no_grad()
+    def survey(self, batch: DecisionBatch) -> tuple[NDArray[np.float64], Tensor]:
+        """Run all contexts once, before anything is learned.
+
+        Returns:
+            Log-probabilities of the batch's decisions, float64 of shape (N,), to hold against the engine's; and the
+            hidden states of its contexts, shape (U, hidden).
+        """
+        logprobs = np.zeros(len(batch))
+        states: list[Tensor] = []
+        for contexts in np.array_split(np.arange(len(batch.contexts)), -(-len(batch.contexts) // _CONTEXTS_PER_PASS)):
+            legal, hidden = self.score(contexts)
+            states.append(hidden)
+            rows = np.flatnonzero((batch.context_of >= contexts[0]) & (batch.context_of <= contexts[-1]))
+            logprobs[rows] = legal.cpu().numpy()[batch.context_of[rows] - contexts[0], batch.chosen[rows]]
+        return logprobs, torch.cat(states)
 
     def score_members(self, contexts: NDArray[np.int64], flats: Tensor) -> Tensor:
         """Run the contexts under many adapters in one batch.

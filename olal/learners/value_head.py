@@ -1,4 +1,4 @@
-"""Value heads on the model's own hidden states, which are never differentiated through."""
+"""Value heads on the model's own hidden states, one learned by gradient, one in closed form."""
 
 from __future__ import annotations
 

@@ -134,7 +134,10 @@ def test_error_line_is_not_markup_and_has_no_traceback_of_an_actor(experiments):
     ("arguments", "message"),
     [
         (["launch", "--workers", "0"], "error: rollout.workers must be at least 1; got 0\n"),
-        (["launch", "--learner", "grpo"], "error: learner.kind must be ppo or mezo; got 'grpo'\n"),
+        (
+            ["launch", "--learner", "dqn"],
+            "error: learner.kind must be ppo or mezo or grpo or rloo or reinforce; got 'dqn'\n",
+        ),
         (["launch", "--set", "seed"], "error: --set takes key=value"),
         (["launch", "none.yaml"], "error: no such config file: none.yaml\n"),
         (["resume", "runs/a", "--workers", "0"], "error: --workers must be at least 1; got 0\n"),

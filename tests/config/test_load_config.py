@@ -105,7 +105,7 @@ def test_exponents_are_numbers_where_any_type_is_allowed(tmp_path):
         ("rollout.num_gpus", -1, "rollout.num_gpus must be at least 0 or auto; got -1"),
         ("learner.clip", 2.0, "learner.clip must be below 1; got 2.0"),
         ("learner.gamma", float("nan"), "learner.gamma must be a finite number; got nan"),
-        ("learner.kind", "grpo", "learner.kind must be ppo or mezo; got 'grpo'"),
+        ("learner.kind", "dqn", "learner.kind must be ppo or mezo or grpo or rloo or reinforce; got 'dqn'"),
         ("learner", "mezo", "learner must be a mapping of settings; got 'mezo'"),
         ("model.dtype", "float16", "model.dtype must be float32 or bfloat16; got 'float16'"),
         ("adapter.targets", [1], "adapter.targets.0 must be text; got 1"),
@@ -159,3 +159,10 @@ def test_yaml_text_holds_every_field():
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_config_loads(path):
     assert load_config([path]).name != RunConfig().name
+
+
+def test_a_default_that_contradicts_another_setting_is_named():
+    with pytest.raises(ConfigError) as caught:
+        load_config([], {"learner.kind": "grpo", "learner.episodes_per_update": 60})
+
+    assert str(caught.value) == "learner.group_size must be a divisor of learner.episodes_per_update=60; got 8"

@@ -7,18 +7,29 @@ import dataclasses
 import pytest
 
 from olal.config import load_config
+from olal.config.critic_free import GRPOConfig, ReinforceConfig, RLOOConfig
 from olal.config.mezo import MeZOConfig
 from olal.config.ppo import PPOConfig
 from olal.experiments.build import build_learner
 from olal.experiments.crew import _shares
 from olal.experiments.seeds import training_tasks
+from olal.learners.critic_free import CriticFreeSettings
 from olal.learners.mezo import MeZOSettings
 from olal.learners.ppo import PPOSettings
 
 
-@pytest.mark.parametrize(("settings", "config"), [(PPOSettings, PPOConfig), (MeZOSettings, MeZOConfig)])
+@pytest.mark.parametrize(
+    ("settings", "config"),
+    [
+        (PPOSettings, PPOConfig),
+        (MeZOSettings, MeZOConfig),
+        (CriticFreeSettings, GRPOConfig),
+        (CriticFreeSettings, RLOOConfig),
+        (CriticFreeSettings, ReinforceConfig),
+    ],
+)
 def test_every_setting_has_a_config_field_with_the_same_default(settings, config):
-    not_in_config = {"temperature", "rows_per_pass"}
+    not_in_config = {"temperature", "rows_per_pass", "kind"}
     for field in dataclasses.fields(settings):
         if field.name not in not_in_config:
             assert config.model_fields[field.name].default == field.default, field.name

@@ -14,6 +14,7 @@ from olal.envs import make_env
 from olal.grammar import Vocabulary
 from olal.inference.transformers_engine import TransformersEngine
 from olal.learners.base import Learner
+from olal.learners.critic_free import CriticFreeLearner, CriticFreeSettings
 from olal.learners.mezo import MeZOLearner, MeZOSettings
 from olal.learners.ppo import PPOLearner, PPOSettings
 from olal.learners.schedule import LinearDecay
@@ -111,8 +112,14 @@ def make_turn(vocabulary: Vocabulary, tokenizer: Tokenizer, eos: int) -> Callabl
 
 
 def make_trajectory(turns: Sequence[Turn], episode_id: int = 0, **changes: Any) -> Trajectory:
-    fields: dict[str, Any] = {"terminated": True, "truncated": False, "success": None, "adapter_version": 0}
-    return Trajectory(EpisodeTask(episode_id, episode_id), tuple(turns), adapter_digest="", **fields | changes)
+    fields: dict[str, Any] = {
+        "task": EpisodeTask(episode_id, episode_id),
+        "terminated": True,
+        "truncated": False,
+        "success": None,
+        "adapter_version": 0,
+    }
+    return Trajectory(turns=tuple(turns), adapter_digest="", **fields | changes)
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +130,14 @@ def episode() -> Callable[..., Trajectory]:
 LEARNERS: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
     "ppo": (PPOLearner, PPOSettings, {"epochs": 2, "minibatch_decisions": 20, "target_kl": 100.0}),
     "mezo": (MeZOLearner, MeZOSettings, {"steps": 2, "contexts_per_step": 16}),
+    **{
+        name: (
+            CriticFreeLearner,
+            CriticFreeSettings,
+            {"kind": name, "epochs": 2, "minibatch_decisions": 20, "target_kl": 100.0},
+        )
+        for name in ("grpo", "rloo", "reinforce")
+    },
 }
 
 

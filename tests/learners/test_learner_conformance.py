@@ -69,10 +69,8 @@ def test_a_published_adapter_does_not_change_under_its_reader(make_learner: Make
 def test_a_rewarded_action_becomes_likelier(
     make_learner: Make, answer: Answer, tiny_learner: PolicyNetwork, vocabulary: Vocabulary, tokenizer: Any, kind: str
 ) -> None:
-    learner, token = (
-        make_learner(kind, **{"ppo": {}, "mezo": {"rate": 0.05, "steps": 6}}[kind]),
-        tokenizer.token_to_id("b"),
-    )
+    settings = {"rate": 0.05, "steps": 6} if kind == "mezo" else {}
+    learner, token = make_learner(kind, **settings), tokenizer.token_to_id("b")
     before = probability_of(tiny_learner, vocabulary, learner.current().flat, token)
 
     learner.update(batch(answer, seed=1))
@@ -176,7 +174,7 @@ def test_the_gap_to_the_engine_is_tiny_over_a_large_batch(
     make_learner: Make, play: Callable[..., list[Trajectory]], kind: str
 ) -> None:
     trajectories = play("gridworld", {"max_moves": 4, "max_turns": 4}, episodes=60)
-    least = {"ppo": {"epochs": 1, "minibatch_decisions": 10**6}, "mezo": {"steps": 1, "directions": 1}}[kind]
+    least = {"steps": 1, "directions": 1} if kind == "mezo" else {"epochs": 1, "minibatch_decisions": 10**6}
 
     metrics = make_learner(kind, **least).update(trajectories).metrics
 
