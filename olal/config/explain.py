@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -44,7 +44,7 @@ def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseMod
         tags = first.get("ctx", {}).get("expected_tags", "").replace(", ", " or ").replace("'", "")
         selector = SELECTORS[str(path[0])]
         section = first["input"]
-        value = section.get(selector) if isinstance(section, Mapping) else section
+        value = cast("Mapping[str, Any]", section).get(selector) if isinstance(section, Mapping) else section
         return f"{_dotted(path)}.{selector} must be {tags}; got {value!r}"
     paths = [_path(detail["loc"], data) for detail in details]
     if first["type"] == "value_error" and first["loc"][-1:] != tuple(path[-1:]):
@@ -59,9 +59,9 @@ def _path(loc: Sequence[str | int], data: Any) -> list[str | int]:
     """Keep the parts of a location that lead through the data; the others are names of union members."""
     path: list[str | int] = []
     for part in loc:
-        steps: Any = dict(enumerate(data)) if isinstance(data, list) else data
+        steps: Any = dict(enumerate(cast("list[Any]", data))) if isinstance(data, list) else data
         if isinstance(steps, Mapping) and part in steps:
-            data = steps[part]
+            data = cast("Mapping[str | int, Any]", steps)[part]
             path.append(part)
     return path
 
@@ -72,7 +72,9 @@ def _dotted(path: Sequence[str | int]) -> str:
 
 def _variant(path: Sequence[str | int], data: Mapping[str, Any]) -> str | None:
     section = data.get(str(path[0]))
-    kind = section.get("kind") if len(path) > 1 and isinstance(section, Mapping) else None
+    if len(path) < 2 or not isinstance(section, Mapping):
+        return None
+    kind = cast("Mapping[str, Any]", section).get("kind")
     return None if kind is None else str(kind)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 SELECTORS: Mapping[str, str] = {"learner": "kind", "env": "id"}
 """Section to the key that says what its other keys mean."""
@@ -48,7 +48,9 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(lower)
     for key, value in upper.items():
         below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = merge(cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", value))
+        merged[key] = value
     return merged
 
 
@@ -56,4 +58,4 @@ def _selects_another(section: str, below: object, upper: Mapping[str, Any]) -> b
     above, selector = upper.get(section), SELECTORS.get(section)
     if selector is None or not isinstance(below, Mapping) or not isinstance(above, Mapping) or selector not in above:
         return False
-    return above[selector] != below.get(selector)
+    return bool(cast("Mapping[str, Any]", above)[selector] != cast("Mapping[str, Any]", below).get(selector))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -63,9 +63,11 @@ def _read_layer(path: Path) -> dict[str, Any]:
         raise ConfigError(f"a config file must be valid YAML: {_describe(error, path)}") from error
     if layer is None:
         return {}
-    if not isinstance(layer, dict) or not all(isinstance(key, str) for key in layer):
-        raise ConfigError(f"a config file must be a mapping of sections; got a {type(layer).__name__}: {path}")
-    return {section: value for section, value in layer.items() if value is not None}  # an empty section sets nothing
+    kind = type(layer).__name__
+    sections = cast("dict[Any, Any]", layer) if isinstance(layer, dict) else None
+    if sections is None or not all(isinstance(key, str) for key in sections):
+        raise ConfigError(f"a config file must be a mapping of sections; got a {kind}: {path}")
+    return {section: value for section, value in sections.items() if value is not None}  # empty sets nothing
 
 
 def _describe(error: yaml.YAMLError, path: Path) -> str:

@@ -50,7 +50,9 @@ class Yaml12Dumper(yaml.SafeDumper):
 Yaml12Loader.add_constructor("tag:yaml.org,2002:int", Yaml12Loader.construct_yaml_int)
 for _name, (_pattern, _first) in _SCALARS.items():
     for _dialect in (Yaml12Loader, Yaml12Dumper):
-        _dialect.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})$"), _first)
+        _dialect.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
+            f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})$"), _first
+        )
 
 
 def read_yaml(text: str) -> Any:

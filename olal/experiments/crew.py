@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from olal.actors import LearnerActor, LearnerReport, ReplayActor, ReplayStatus, RolloutActor, RolloutReport
 from olal.config import RunConfig
@@ -117,8 +118,14 @@ def fetch(refs: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
 
 
 def _spawn(kind: type, name: str, share: tuple[float, float], *arguments: Any) -> Any:
-    """Create a named actor; its class becomes remote here, so that plain code never imports Ray."""
+    """Create a named actor; its class becomes remote here, so that plain code never imports Ray.
+
+    Actors that write to the run directory stay, where they fit, on the driver's own node; workers go anywhere.
+    """
     options: dict[str, Any] = {"name": name, "num_cpus": share[0], "num_gpus": share[1]}
+    if kind is not RolloutActor:
+        here = ray.get_runtime_context().get_node_id()
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
     make: Callable[..., Any] = ray.remote(kind).options(**options).remote  # pyright: ignore[reportAttributeAccessIssue]
     try:
         return make(*arguments)
