@@ -1,4 +1,4 @@
-"""GPUs are shared out evenly; what a cluster can never hold, and addresses of the wrong kind, are refused in one line."""
+"""GPUs are shared out evenly; what can never be placed, and addresses of the wrong kind, are refused in one line."""
 
 from __future__ import annotations
 

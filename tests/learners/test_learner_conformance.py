@@ -29,7 +29,7 @@ Make = Callable[..., Learner]
 
 def batch(answer: Answer, seed: int = 0) -> list[Trajectory]:
     """Answers under the initial adapter, with rewards that any learner can improve on."""
-    return answer(ABC, lambda text: float(text == "abc"[seed]), prompts=PROMPTS, episodes=60)
+    return answer(ABC, lambda text: 5.0 * (text == "abc"[seed]), prompts=PROMPTS, episodes=60)
 
 
 @torch.no_grad()
