@@ -168,7 +168,7 @@ def test_lark_may_recur(sentences: Sentences) -> None:
         (Press, {f'{{"hold":{h},"key":"{k}"}}' for h in ("true", "false") for k in "ab"}),
         (Maybe, {"{}", '{"a":null}', '{"a":"x"}'}),
     ],
-    ids=str,
+    ids=["words", "numbers", "enum", "bool", "regex", "cfg", "model", "nested", "dataclass", "optional"],
 )
 def test_a_type_admits_the_texts_of_its_values(sentences: Sentences, python_type: Any, expected: set[str]) -> None:
     assert sentences(type_grammar(python_type)) == expected
