@@ -51,7 +51,7 @@ class Checkpoint:
 def write_checkpoint(
     root: Path, checkpoint: Checkpoint, layout: AdapterLayout, peft_config: Mapping[str, Any], *, keep: int
 ) -> Path:
-    """Write a checkpoint under `root` and drop the oldest beyond `keep`.
+    """Write a checkpoint under `root` and drop the oldest beyond `keep`, and what a killed writer left.
 
     Returns:
         The directory, complete.
@@ -79,6 +79,8 @@ def write_checkpoint(
     _sync_directory(root)
     for old in complete_checkpoints(root)[:-keep]:
         _remove(old)
+    for left_by_a_kill in root.glob("step-*.tmp-*"):
+        shutil.rmtree(left_by_a_kill, ignore_errors=True)
     return final
 
 

@@ -214,3 +214,12 @@ def test_state_that_claims_another_version_does_not_win(tmp_path: Path, layout: 
     path = write_checkpoint(tmp_path, lying, layout, {}, keep=1)
 
     assert json.loads((path / "state.json").read_text())["version"] == 3
+
+
+def test_what_a_killed_writer_left_is_cleared_by_the_next(save: Save, tmp_path: Path) -> None:
+    left = tmp_path / "step-00000009.tmp-4711"
+    (left / "adapter").mkdir(parents=True)
+
+    written = save(10)
+
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [written]
