@@ -42,13 +42,13 @@ def test_the_score_is_linear_between_random_and_optimum(tmp_path):
 
 
 def test_failed_episodes_count_for_nothing_and_cut_actions_are_counted(tmp_path):
-    played = {"final": [*outcomes(1.0, 0.0, invalid=1), *outcomes(99.0, error="ValueError: broken")]}
+    played = {"final": [*outcomes(1.0, 0.0, invalid=1), *outcomes(99.0, invalid=1, error="cut")]}
 
     row = next(row for row in summarise(tmp_path, played).rows if row.policy == "final")
 
     assert row.mean_return == 0.5
     assert row.success_rate == 0.5
-    assert row.invalid_rate == pytest.approx(2 / 12)
+    assert row.invalid_rate == pytest.approx(3 / 12)
 
 
 def test_a_task_too_large_to_solve_has_no_optimum_and_no_score(tmp_path):
