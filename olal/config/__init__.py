@@ -4,6 +4,7 @@ from olal.config.adapter import AdapterConfig
 from olal.config.assignment import parse_assignment
 from olal.config.cluster import ClusterConfig
 from olal.config.critic_free import GRPOConfig, ReinforceConfig, RLOOConfig
+from olal.config.engine import EngineConfig, SpeculationConfig
 from olal.config.env import EnvConfig
 from olal.config.evaluation import EvaluationConfig
 from olal.config.learner_base import LearnerBase
@@ -19,6 +20,7 @@ from olal.config.training import TrainingConfig
 __all__ = [
     "AdapterConfig",
     "ClusterConfig",
+    "EngineConfig",
     "EnvConfig",
     "EvaluationConfig",
     "GRPOConfig",
@@ -31,6 +33,7 @@ __all__ = [
     "ReplayConfig",
     "RolloutConfig",
     "RunConfig",
+    "SpeculationConfig",
     "TrainingConfig",
     "load_config",
     "parse_assignment",

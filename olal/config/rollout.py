@@ -22,5 +22,3 @@ class RolloutConfig(Section):
     """Sampling temperature while training."""
     max_tokens: int = Field(default=64, ge=1)
     """Most tokens one action may have."""
-    kv_cache_mb: int = Field(default=256, ge=1)
-    """Memory for the key-value cache of each worker, in megabytes."""

@@ -11,6 +11,7 @@ from olal.config.adapter import AdapterConfig
 from olal.config.base import Section
 from olal.config.cluster import ClusterConfig
 from olal.config.critic_free import GRPOConfig, ReinforceConfig, RLOOConfig
+from olal.config.engine import EngineConfig
 from olal.config.env import EnvConfig
 from olal.config.evaluation import EvaluationConfig
 from olal.config.mezo import MeZOConfig
@@ -40,6 +41,8 @@ class RunConfig(Section):
     """The base model."""
     adapter: AdapterConfig = Field(default_factory=AdapterConfig)
     """The LoRA adapter."""
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+    """What runs the model in the workers."""
     rollout: RolloutConfig = Field(default_factory=RolloutConfig)
     """The workers that play."""
     replay: ReplayConfig = Field(default_factory=ReplayConfig)

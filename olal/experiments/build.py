@@ -67,7 +67,7 @@ def build_engine(config: RunConfig) -> Engine:
     """The engine that samples actions."""
     from olal.inference.transformers_engine import TransformersEngine
 
-    return TransformersEngine(build_network(config), kv_cache_bytes=config.rollout.kv_cache_mb << 20)
+    return TransformersEngine(build_network(config), kv_cache_bytes=config.engine.kv_cache_mb << 20)
 
 
 def build_collector(config: RunConfig, worker: int) -> Collector:

@@ -44,7 +44,7 @@ def evaluate_run(run_dir: Path, episodes: int | None = None, temperature: float 
     network = build_network(config)
     layout = network.bank.layout
     checkpoint = read_checkpoint(path, layout)
-    engine = TransformersEngine(network, kv_cache_bytes=config.rollout.kv_cache_mb << 20)
+    engine = TransformersEngine(network, kv_cache_bytes=config.engine.kv_cache_mb << 20)
     collector = Collector(lambda: build_env(config), lambda env: PromptAgent(env.instructions), engine)
 
     def play(version: int, flat) -> list[EpisodeOutcome]:

@@ -1,7 +1,15 @@
 """Frozen data that crosses folders and processes."""
 
 from olal.types.adapter_update import AdapterUpdate
-from olal.types.completion import Completion, GenerateRequest, SamplingParams, StopReason
+from olal.types.completion import (
+    Completion,
+    DraftStatistics,
+    GenerateRequest,
+    SamplingParams,
+    Score,
+    ScoreRequest,
+    StopReason,
+)
 from olal.types.grammar_spec import GrammarSpec
 from olal.types.messages import Message
 from olal.types.timestep import TimeStep
@@ -11,11 +19,14 @@ __all__ = [
     "AdapterUpdate",
     "Bootstrap",
     "Completion",
+    "DraftStatistics",
     "EpisodeTask",
     "GenerateRequest",
     "GrammarSpec",
     "Message",
     "SamplingParams",
+    "Score",
+    "ScoreRequest",
     "StopReason",
     "TimeStep",
     "Trajectory",

@@ -14,13 +14,16 @@ class GrammarSpec:
 
     Attributes:
         text: llguidance grammar as JSON text.
-        digest: first 16 hex digits of the text's SHA-256; the cache key everywhere.
+        decisions: fields of a JSON grammar that are marked as decisions, as paths such as `action` or `steps.*.tool`
+            (`*` for any index); they say what a delegating engine asks the large model, and change no legal set.
+        digest: first 16 hex digits of the text's SHA-256; the cache key of legal sets everywhere.
 
     >>> GrammarSpec("{}").digest
     '44136fa355b3678a'
     """
 
     text: str
+    decisions: tuple[str, ...] = ()
     digest: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
