@@ -11,8 +11,11 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
+
+from olal.inference.sampler import LegalDistribution
 
 
 @dataclass(slots=True)
@@ -23,17 +26,17 @@ class Context:
         tokens: the sequence.
         past: keys and values, shape (2 * layers, kv heads, len(tokens), head size).
         logits: float32 next-token logits, shape (vocabulary,).
-        decisions: legal distributions already worked out here, by the engine's own key.
+        distributions: legal distributions already worked out here, by the engine's own key.
     """
 
     tokens: tuple[int, ...]
     past: Tensor
-    logits: Tensor
-    decisions: dict[Any, Any] = field(default_factory=dict)
+    logits: NDArray[np.float32]
+    distributions: dict[Any, LegalDistribution] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
-        """Memory of the tensors."""
+        """Memory of keys, values and logits."""
         return self.past.nbytes + self.logits.nbytes
 
 
@@ -80,11 +83,10 @@ class ContextCache:
         while self._size_bytes > self._capacity_bytes and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
-    def clear(self) -> None:
-        """Forget everything, as when no adapter of the past will be asked for again."""
-        self._entries.clear()
-        self._lengths.clear()
-        self._size_bytes = 0
+    def forget(self, adapter: str) -> None:
+        """Drop everything computed under an adapter that will not be asked for again."""
+        for key in [key for key in self._entries if key[0] == adapter]:
+            self._drop(key)
 
     def _drop(self, key: tuple[str, tuple[int, ...]]) -> None:
         entry = self._entries.pop(key)
@@ -92,22 +94,3 @@ class ContextCache:
         self._lengths[len(key[1])] -= 1
         if not self._lengths[len(key[1])]:
             del self._lengths[len(key[1])]
-
-
-def common_prefix(sequences: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """Longest tokens that all sequences start with.
-
-    >>> common_prefix([(1, 2, 3), (1, 2, 4)])
-    (1, 2)
-    """
-    first, last = min(sequences), max(sequences)
-    length = 0
-    while length < min(len(first), len(last)) and first[length] == last[length]:
-        length += 1
-    return first[:length]
-
-
-def as_contexts(tokens: list[tuple[int, ...]], past: list[Tensor], logits: Tensor) -> list[Context]:
-    """Pair the outputs of one pass with their token sequences; logits move to the CPU, where sampling happens."""
-    rows = logits.to("cpu", torch.float32)
-    return [Context(ids, keys, rows[row].clone()) for row, (ids, keys) in enumerate(zip(tokens, past, strict=True))]

@@ -1,7 +1,8 @@
 """The transformers engine: grammar-constrained sampling on any Hugging Face causal language model.
 
 Every decision needs the logits after one context. Forced tokens never reach the model by themselves: they are appended
-and run together with the next decision's context. Contexts are cached, so rows that share a prompt share the pass.
+and run together with the next decision's context. Contexts are cached, so rows that share a prompt share the pass; with
+a drafter a pass reaches over several decisions of a row.
 
     row:    prompt  {"moves":["   ?          "]}  EOS
                     forced         decision   forced        one pass for the whole action
@@ -9,124 +10,174 @@ and run together with the next decision's context. Contexts are cached, so rows 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import itertools
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 
-import numpy as np
-import torch
-from jinja2 import TemplateError
-from numpy.typing import NDArray
-
-from olal.errors import AdapterMismatch, ConfigError
+from olal.errors import ConfigError, GrammarError
 from olal.grammar import GrammarState
-from olal.inference.context_cache import Context, ContextCache, as_contexts, common_prefix
+from olal.inference.adapter_slots import AdapterSlots
+from olal.inference.context_cache import Context
+from olal.inference.contexts import ContextQuery, ContextRunner
+from olal.inference.prompts import encode_messages
+from olal.inference.row import Row
+from olal.inference.sampler import LegalDistribution, draw, legal_distribution, noise_key
+from olal.inference.scoring import TrieScorer
+from olal.inference.speculation import Drafter, DraftPath, SpeculationMeter
+from olal.inference.speculation.draft_model import DraftModel
 from olal.models.policy_network import PolicyNetwork
-from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, StopReason
+from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, Score, ScoreRequest
 
-_SHORTEST_SHARED_PREFIX = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Decision:
-    """A legal distribution: ids (n,), log-probabilities (n,) float64, their running sum, and log legal mass."""
-
-    ids: NDArray[np.int64]
-    logprobs: NDArray[np.float64]
-    cumulative: NDArray[np.float64]
-    log_legal_mass: float
-
-
-@dataclass(slots=True)
-class _Row:
-    """A completion in the making."""
-
-    request: GenerateRequest
-    random: np.random.Generator
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    forced: list[bool] = field(default_factory=list)
-    log_legal_mass: list[float] = field(default_factory=list)
-    num_passes: int = 0
-    stop_reason: StopReason | None = None
-
-    def append(self, token: int, logprob: float, log_legal_mass: float, *, is_forced: bool) -> None:
-        self.token_ids.append(token)
-        self.logprobs.append(logprob)
-        self.log_legal_mass.append(log_legal_mass)
-        self.forced.append(is_forced)
+_MOST_CACHED_IDS, _MOST_CACHED_DISTRIBUTIONS = 256, 8
+_KEPT_COMPLETION_TOKENS = 32
 
 
 class TransformersEngine:
     """Engine over a PolicyNetwork; see `olal.inference.base.Engine` for the contract."""
 
-    def __init__(self, network: PolicyNetwork, *, kv_cache_bytes: int = 256 << 20, max_batch: int = 64) -> None:
+    def __init__(
+        self,
+        network: PolicyNetwork,
+        *,
+        kv_cache_bytes: int = 256 << 20,
+        max_batch: int = 256,
+        drafter: Drafter | None = None,
+        num_draft_tokens: int = 8,
+        delegate: DraftModel | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Start with the untrained adapter, version 0.
 
         Args:
             network: model and bank.
             kv_cache_bytes: memory for cached contexts.
-            max_batch: most rows in one model pass.
+            max_batch: most rows in the making at once; a finished one is replaced by the next that waits.
+            drafter: guesses ahead; None for no speculation.
+            num_draft_tokens: most decisions guessed per row and pass.
+            delegate: a small model that alone writes all but the fields its grammar marks as decisions. Not exact:
+                those tokens follow the small model, and the completion says which they are.
+            clock: monotonic seconds.
         """
         self._network = network
         self._vocabulary = network.base.vocabulary
-        self._tokenizer = network.base.tokenizer
-        self._cache = ContextCache(kv_cache_bytes)
         self._max_batch = max_batch
         self._max_context = int(getattr(network.base.network.config, "max_position_embeddings", 1 << 30))
-        self._has_template = bool(getattr(self._tokenizer, "chat_template", None))
-        self.num_passes = 0
+        self._adapters = AdapterSlots(network.bank)
+        self._runner = ContextRunner(network, self._adapters.use, cache_bytes=kv_cache_bytes, width=max_batch)
+        self._scorer = TrieScorer(network, self._adapters, self._runner.cache, width=max_batch)
+        self._drafter, self._num_draft_tokens, self._delegate = drafter, num_draft_tokens, delegate
+        self._meter = SpeculationMeter()
+        self._clock = clock
+        self._ids = itertools.count()
+        self._queue: deque[Row] = deque()
+        self._active: OrderedDict[int, Row] = OrderedDict()
+        self._finished: list[tuple[int, Completion]] = []
+        self._replaced: set[str] = set()
         self.num_decisions = 0
-        self.adapter_version = 0
-        self.adapter_digest = network.bank.layout.digest(network.bank.initial)
-        network.bank.use(torch.from_numpy(network.bank.initial.copy()))
+
+    @property
+    def num_passes(self) -> int:
+        """Model passes made for generation so far."""
+        return self._runner.num_passes
+
+    @property
+    def adapter_version(self) -> int:
+        """Version of the current adapter."""
+        return self._adapters.current.version
+
+    @property
+    def adapter_digest(self) -> str:
+        """Digest of the current adapter."""
+        return self._adapters.current.digest
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests whose completion has not been returned yet."""
+        return len(self._queue) + len(self._active) + len(self._finished)
 
     def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Prompt tokens by the model's chat template; without one, the contents joined by line breaks."""
-        if self._has_template:
-            text = self._render(messages)
-            return tuple(self._tokenizer.encode(text, add_special_tokens=False))
-        return tuple(self._tokenizer.encode("\n".join(message.content for message in messages) + "\n"))
+        return encode_messages(self._network.base.tokenizer, messages)
 
-    def _render(self, messages: Sequence[Message]) -> str:
-        """The chat template's text; where it knows no system role, the instructions go before the first message."""
-        chat = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            return self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        except TemplateError:
-            if len(chat) < 2 or chat[0]["role"] != "system":
-                raise
-            first = {"role": chat[1]["role"], "content": f"{chat[0]['content']}\n\n{chat[1]['content']}"}
-            return self._tokenizer.apply_chat_template([first, *chat[2:]], tokenize=False, add_generation_prompt=True)
-
-    def load_adapter(self, update: AdapterUpdate) -> None:
-        """Make `update` current; contexts of other adapters are forgotten.
+    def load_adapter(self, update: AdapterUpdate, *, is_current: bool = True) -> None:
+        """Load an adapter; requests in flight end under the one they began with.
 
         Raises:
             AdapterMismatch: its size or digest is not that of this model's layout.
         """
-        digest = self._network.bank.layout.digest(update.flat)
-        if digest != update.digest:
-            raise AdapterMismatch(f"adapter version {update.version} must have digest {update.digest}: {digest}")
-        self._network.bank.use(torch.from_numpy(update.flat.copy()))
-        self._cache.clear()
-        self.adapter_version, self.adapter_digest = update.version, digest
+        replaced = self._adapters.load(update, is_current=is_current)
+        self._replaced.discard(update.digest)
+        if replaced is not None:
+            self._replaced.add(replaced)
+            self._drop_replaced()
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
-        """Sample one completion per request.
+    def unload_adapter(self, digest: str) -> None:
+        """Forget an adapter and its contexts; an unknown digest is ignored.
 
         Raises:
-            ConfigError: a prompt leaves no room for a completion within the model's context.
-            GrammarError: a grammar does not compile.
+            ConfigError: it is the current one, or a request in flight uses it.
         """
-        rows = [self._start(request) for request in requests]
-        while waiting := [(row, state) for row in rows if (state := self._advance(row)) is not None]:
-            contexts = self._contexts([(*row.request.prompt_token_ids, *row.token_ids) for row, _ in waiting])
-            for (row, state), context in zip(waiting, contexts, strict=True):
-                self._decide(row, state, context)
-        return [self._finish(row) for row in rows]
+        if any(row.adapter.digest == digest for row in self._rows()):
+            raise ConfigError(f"a request in flight uses this adapter; finish or cancel it first: {digest}")
+        self._adapters.drop(digest)
+        self._runner.cache.forget(digest)
 
-    def _start(self, request: GenerateRequest) -> _Row:
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
+        """Sample one completion per request, in order."""
+        wanted = {self.submit(request): place for place, request in enumerate(requests)}
+        answers: dict[int, Completion] = {}
+        others: list[tuple[int, Completion]] = []
+        while len(answers) < len(wanted):
+            for request_id, completion in self.step():
+                if request_id in wanted:
+                    answers[request_id] = completion
+                else:
+                    others.append((request_id, completion))
+        self._finished.extend(others)
+        return [answers[request_id] for request_id in wanted]
+
+    def submit(self, request: GenerateRequest) -> int:
+        """Queue a request and return its id."""
+        row = Row(next(self._ids), request, self._adapters.current, noise_key(request.seed))
+        if request.deadline_s is not None:
+            row.deadline = self._clock() + request.deadline_s
+        try:
+            row.adapter = self._adapters.resolve(request.adapter)
+            self._check(request)
+        except ConfigError as error:
+            row.fail(error)
+        row.token_ids.extend(request.prefix)
+        self._queue.append(row)
+        return row.request_id
+
+    def cancel(self, request_id: int) -> None:
+        """Stop a request; an id that is unknown or already returned is ignored."""
+        for row in self._rows():
+            if row.request_id == request_id:
+                row.stop_reason = row.stop_reason or "cancelled"
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """Run the model once at most for all rows in the making; return those that finished."""
+        self._stop_late_rows()
+        self._retire()
+        while self._queue and len(self._active) < self._max_batch:
+            row = self._queue.popleft()
+            self._active[row.request_id] = row
+            self._advance(row)
+        waiting = [row for row in self._active.values() if row.stop_reason is None]
+        if waiting:
+            self._round(waiting)
+        self._retire()
+        self._drop_replaced()
+        finished, self._finished = self._finished, []
+        return finished
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+        """Log-probabilities of given tokens; sequences that begin alike share what they share."""
+        return self._scorer.score(requests)
+
+    def _check(self, request: GenerateRequest) -> None:
         if not request.prompt_token_ids:
             raise ConfigError("a prompt must have at least one token, for a model to continue: none given")
         needed = len(request.prompt_token_ids) + request.sampling.max_tokens
@@ -135,91 +186,128 @@ class TransformersEngine:
                 f"prompt and completion need {needed} tokens, the model holds {self._max_context}; "
                 f"shorten the prompt or lower rollout.max_tokens: {len(request.prompt_token_ids)} prompt tokens"
             )
-        return _Row(request, np.random.Generator(np.random.Philox(key=request.seed)))
 
-    def _advance(self, row: _Row) -> GrammarState | None:
-        """Append forced tokens; the state of the next decision, or None when the row has stopped."""
+    def _rows(self) -> list[Row]:
+        return [*self._active.values(), *self._queue]
+
+    def _stop_late_rows(self) -> None:
+        now = self._clock()
+        for row in self._rows():
+            if row.stop_reason is None and row.deadline is not None and now >= row.deadline:
+                row.stop_reason = "deadline"
+
+    def _retire(self) -> None:
+        """Move stopped rows to the finished ones."""
+        for row in [row for row in self._rows() if row.stop_reason is not None]:
+            if self._active.pop(row.request_id, None) is None:
+                self._queue.remove(row)
+            if row.near is not None:
+                self._runner.cache.put(row.adapter.digest, row.near)
+            if self._drafter is not None and row.stop_reason == "grammar":
+                self._drafter.observe(row.tokens)
+            self._finished.append((row.request_id, row.completion(self._vocabulary)))
+
+    def _drop_replaced(self) -> None:
+        in_use = {row.adapter.digest for row in self._rows()}
+        for digest in self._replaced - in_use:
+            self._adapters.drop(digest)
+            self._runner.cache.forget(digest)
+        self._replaced &= in_use
+
+    def _advance(self, row: Row) -> None:
+        """Append forced tokens, up to the next decision or the end of the row."""
         if row.stop_reason is not None:
-            return None
-        room = row.request.sampling.max_tokens - len(row.token_ids)
-        run, state = self._vocabulary.forced_run(row.request.grammar, row.token_ids, limit=room + 1)
-        for token in run[:room]:
-            row.append(token, 0.0, 0.0, is_forced=True)
+            return
+        try:
+            run, state = self._vocabulary.forced_run(row.request.grammar, row.token_ids, limit=row.room + 1)
+        except GrammarError as error:
+            row.fail(error)
+            return
+        room = row.room
+        row.force(run[:room])
+        row.state = None
         if len(run) > room or (not state.is_complete and len(run) == room):
             row.stop_reason = "length"
         elif state.is_complete:
             row.stop_reason = "grammar"
-        return None if row.stop_reason else state
-
-    def _decide(self, row: _Row, state: GrammarState, context: Context) -> None:
-        """Draw one legal token by inverting the cumulative distribution at one uniform number."""
-        temperature = row.request.sampling.temperature
-        key = (row.request.grammar.digest, len(row.token_ids), temperature)
-        decision = context.decisions.get(key)
-        if decision is None:
-            decision = context.decisions[key] = _distribution(context.logits, state.legal, temperature)
-        if temperature == 0:
-            index = int(decision.logprobs.argmax())
+        elif row.num_decisions == row.request.max_decisions:
+            row.stop_reason = "paused"
         else:
-            draw = row.random.random() * decision.cumulative[-1]
-            index = min(int(np.searchsorted(decision.cumulative, draw, side="right")), len(decision.ids) - 1)
+            row.state = state
+
+    def _round(self, rows: Sequence[Row]) -> None:
+        """Let every row make its decision, and those that follow from accepted guesses."""
+        started = time.perf_counter()
+        before = self.num_decisions
+        left_to = self._delegate
+        delegated = [] if left_to is None else [row for row in rows if self._is_delegated(row)]
+        if left_to is not None and delegated:
+            contexts = left_to.runner.run([left_to.query(row.tokens) for row in delegated])
+            for row, [context] in zip(delegated, contexts, strict=True):
+                self._decide(row, context, is_delegated=True)
+        own = [row for row in rows if row not in delegated] if delegated else rows
+        has_drafts = self._drafter is not None and self._meter.wants_drafts(len(own))
+        if own:
+            self._verify(own, self._drafts(own, has_drafts=has_drafts))
+        if self._drafter is not None:
+            duration_s = time.perf_counter() - started
+            made = self.num_decisions - before
+            self._meter.record(len(own), drafted=has_drafts, num_decisions=made, duration_s=duration_s)
+
+    def _drafts(self, rows: Sequence[Row], *, has_drafts: bool) -> list[DraftPath]:
+        paths = [DraftPath(self._vocabulary, row, self._num_draft_tokens if has_drafts else 0) for row in rows]
+        if has_drafts and self._drafter is not None:
+            self._drafter.propose(paths)
+        return paths
+
+    def _verify(self, rows: Sequence[Row], paths: Sequence[DraftPath]) -> None:
+        """One pass over rows and their drafts; a guess stays while it is what the model itself draws."""
+        queries = [
+            ContextQuery(
+                row.adapter.digest,
+                (*row.tokens, *path.tokens)[: path.lengths[-1]],
+                tuple(path.lengths),
+                near=row.near,
+                is_kept=len(row.token_ids) < _KEPT_COMPLETION_TOKENS,
+            )
+            for row, path in zip(rows, paths, strict=True)
+        ]
+        for row, path, contexts in zip(rows, paths, self._runner.run(queries), strict=True):
+            num_accepted = 0
+            row.num_passes += 1
+            for place, context in enumerate(contexts):
+                row.near = context
+                token = self._decide(row, context)
+                if place == len(path.choices) or token != path.choices[place]:
+                    break
+                num_accepted += 1
+                if row.stop_reason is not None:
+                    break
+            row.count_draft(len(path.choices), num_accepted)
+
+    def _decide(self, row: Row, context: Context, *, is_delegated: bool = False) -> int:
+        """Draw one token from the legal distribution after `context`, and follow what it forces."""
+        assert row.state is not None
+        distribution = self._distribution(row, row.state, context)
+        token, logprob = draw(distribution, row.key, len(row.token_ids))
+        row.decide(token, logprob, distribution.log_legal_mass, is_delegated=is_delegated)
         self.num_decisions += 1
-        row.num_passes += 1
-        row.append(int(decision.ids[index]), float(decision.logprobs[index]), decision.log_legal_mass, is_forced=False)
+        self._advance(row)
+        return token
 
-    def _contexts(self, sequences: list[tuple[int, ...]]) -> list[Context]:
-        """Contexts of all sequences, running the model for those not cached."""
-        found: dict[tuple[int, ...], Context] = {}
-        missing: list[tuple[int, ...]] = []
-        for tokens in dict.fromkeys(sequences):
-            entry = self._cache.get(self.adapter_digest, tokens)
-            if entry is None:
-                missing.append(tokens)
-            else:
-                found[tokens] = entry
-        ancestors = {tokens: self._cache.longest_prefix(self.adapter_digest, tokens) for tokens in missing}
-        fresh = [tokens for tokens in missing if ancestors[tokens] is None]
-        if len(fresh) > 1 and len(shared := common_prefix(fresh)) >= _SHORTEST_SHARED_PREFIX and shared not in fresh:
-            [root] = self._run([(shared, None)])
-            ancestors.update(dict.fromkeys(fresh, root))
-        for start in range(0, len(missing), self._max_batch):
-            chunk = [(tokens, ancestors[tokens]) for tokens in missing[start : start + self._max_batch]]
-            found.update({context.tokens: context for context in self._run(chunk)})
-        return [found[tokens] for tokens in sequences]
+    def _distribution(self, row: Row, state: GrammarState, context: Context) -> LegalDistribution:
+        """The legal distribution after a context, worked out once for all rows that come by."""
+        key = (row.request.grammar.digest, len(row.token_ids), row.request.sampling)
+        known = context.distributions.get(key)
+        if known is None:
+            known = legal_distribution(context.logits, state.legal, row.request.sampling)
+            if len(state.legal) <= _MOST_CACHED_IDS and len(context.distributions) < _MOST_CACHED_DISTRIBUTIONS:
+                context.distributions[key] = known
+        return known
 
-    def _run(self, work: list[tuple[tuple[int, ...], Context | None]]) -> list[Context]:
-        """One model pass: each sequence on top of its ancestor."""
-        past = [None if ancestor is None else ancestor.past for _, ancestor in work]
-        new = [tokens[0 if ancestor is None else len(ancestor.tokens) :] for tokens, ancestor in work]
-        grown, logits = self._network.extend(past, new)
-        self.num_passes += 1
-        contexts = as_contexts([tokens for tokens, _ in work], grown, logits)
-        for context in contexts:
-            self._cache.put(self.adapter_digest, context)
-        return contexts
+    def _is_delegated(self, row: Row) -> bool:
+        """Whether the small model writes the next token: outside of the fields marked as decisions, where some are."""
+        from olal.grammar.json_path import is_decision
 
-    def _finish(self, row: _Row) -> Completion:
-        ids = row.token_ids
-        spoken = ids[:-1] if ids and ids[-1] == self._vocabulary.eos_token_id else ids
-        return Completion(
-            token_ids=tuple(ids),
-            text=self._vocabulary.text(spoken),
-            logprobs=tuple(row.logprobs),
-            forced=tuple(row.forced),
-            log_legal_mass=tuple(row.log_legal_mass),
-            adapter_version=self.adapter_version,
-            stop_reason=row.stop_reason or "length",
-            num_passes=row.num_passes,
-        )
-
-
-def _distribution(logits: torch.Tensor, legal: NDArray[np.int64], temperature: float) -> _Decision:
-    """The legal distribution after a context; at temperature 0 the one at temperature 1, of which the mode is taken."""
-    scaled = logits.numpy().astype(np.float64) / (temperature or 1.0)
-    chosen = scaled[legal]
-    peak = chosen.max()
-    log_sum = peak + math.log(np.exp(chosen - peak).sum())
-    top = scaled.max()
-    log_all = top + math.log(np.exp(scaled - top).sum())
-    logprobs = chosen - log_sum
-    return _Decision(legal, logprobs, np.cumsum(np.exp(logprobs)), log_sum - log_all)
+        grammar = row.request.grammar
+        return bool(grammar.decisions) and not is_decision(grammar, self._vocabulary.text(row.token_ids))

@@ -1,133 +1,16 @@
-"""PolicyNetwork: a base model with its adapter bank, and the two forward passes everything else is built from.
-
-`extend` continues cached contexts (the engine), `at_positions` reads logits where decisions were made (the learner).
-Both run the same modules under the same adapter vector, which is why their probabilities agree.
-"""
+"""PolicyNetwork: a base model with its adapter bank."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-import torch
-from torch import Tensor
-from transformers import DynamicCache
-
 from olal.models.base_model import BaseModel
+from olal.models.causal_network import CausalNetwork
 from olal.models.lora_bank import LoraBank
 
 
-class PolicyNetwork:
-    """A frozen base model under a replaceable LoRA adapter."""
+class PolicyNetwork(CausalNetwork):
+    """A frozen base model under a replaceable LoRA adapter: what engine and learner both run."""
 
     def __init__(self, base: BaseModel, bank: LoraBank) -> None:
         """Join a base model and the bank that was injected into it."""
-        self.base = base
+        super().__init__(base)
         self.bank = bank
-        self.device = base.device
-        self._network: Any = base.network
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the last hidden state."""
-        return int(self._network.get_output_embeddings().weight.shape[1])
-
-    @torch.inference_mode()
-    def extend(self, past: Sequence[Tensor | None], new: Sequence[Sequence[int]]) -> tuple[list[Tensor], Tensor]:
-        """Run new tokens on top of cached contexts of any lengths, in one batch.
-
-            columns   0 .. longest past              .. longest past + longest new
-            row 0     . . . [past past past] | [new new new]
-            row 1     [past past past  past] | [new]  .   .        dots are masked
-
-        Args:
-            past: per row the keys and values so far, shape (2 * layers, kv heads, length, head size); None when empty.
-            new: per row the tokens to add, at least one.
-
-        Returns:
-            Per row its keys and values with the new tokens included, and the logits after each row's last token,
-            float32, shape (batch, vocabulary).
-        """
-        batch = len(new)
-        lengths = [0 if cache is None else cache.shape[2] for cache in past]
-        longest, width = max(lengths), max(len(tokens) for tokens in new)
-        ids = torch.zeros(batch, width, dtype=torch.long)
-        mask = torch.zeros(batch, longest + width, dtype=torch.long)
-        for row, (length, tokens) in enumerate(zip(lengths, new, strict=True)):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, longest - length : longest + len(tokens)] = 1
-        positions = torch.tensor(lengths)[:, None] + torch.arange(width)[None]
-        last = torch.tensor([len(tokens) - 1 for tokens in new])
-        with self._only(torch.arange(batch), last) as _:
-            output = self._network(
-                input_ids=ids.to(self.device),
-                attention_mask=mask.to(self.device),
-                position_ids=positions.to(self.device),
-                past_key_values=self._assemble(past, longest),
-                use_cache=True,
-            )
-        grown = _stack(output.past_key_values)
-        rows = [
-            grown[row, :, :, longest - length : longest + len(tokens)].clone()
-            for row, (length, tokens) in enumerate(zip(lengths, new, strict=True))
-        ]
-        return rows, output.logits[0].float()
-
-    def at_positions(self, sequences: Sequence[Sequence[int]], rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher-forced logits at chosen positions only; gradients flow into the bank's adapter.
-
-        Args:
-            sequences: token ids, any lengths.
-            rows: int64, shape (decisions,): the sequence each decision is in.
-            columns: int64, shape (decisions,): the position whose next token is wanted.
-
-        Returns:
-            Logits, float32, shape (decisions, vocabulary), and the last hidden states there, float32,
-            shape (decisions, hidden).
-        """
-        width = max(len(tokens) for tokens in sequences)
-        ids = torch.zeros(len(sequences), width, dtype=torch.long)
-        mask = torch.zeros(len(sequences), width, dtype=torch.long)
-        for row, tokens in enumerate(sequences):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, : len(tokens)] = 1
-        with self._only(rows, columns) as taken:
-            output = self._network(input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False)
-        return output.logits[0].float(), taken[0].float()
-
-    @contextmanager
-    def _only(self, rows: Tensor, columns: Tensor) -> Iterator[list[Tensor]]:
-        """Let the output layer see the chosen positions alone, and keep their hidden states."""
-        rows, columns = rows.to(self.device), columns.to(self.device)
-        taken: list[Tensor] = []
-
-        def select(_module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-            taken.append(inputs[0][rows, columns])
-            return (taken[0][None],)
-
-        handle = self._network.get_output_embeddings().register_forward_pre_hook(select)
-        try:
-            yield taken
-        finally:
-            handle.remove()
-
-    def _assemble(self, past: Sequence[Tensor | None], longest: int) -> DynamicCache:
-        """Right-align cached contexts into one batched cache."""
-        cache = DynamicCache()
-        if longest == 0:
-            return cache
-        sample = next(entry for entry in past if entry is not None)
-        joined = sample.new_zeros(len(past), sample.shape[0], sample.shape[1], longest, sample.shape[3])
-        for row, entry in enumerate(past):
-            if entry is not None:
-                joined[row, :, :, longest - entry.shape[2] :] = entry
-        for layer in range(sample.shape[0] // 2):
-            cache.update(joined[:, 2 * layer], joined[:, 2 * layer + 1], layer)
-        return cache
-
-
-def _stack(cache: DynamicCache) -> Tensor:
-    """Keys and values of every layer, shape (batch, 2 * layers, kv heads, length, head size)."""
-    layers: list[Any] = cache.layers
-    return torch.stack([tensor for layer in layers for tensor in (layer.keys, layer.values)], dim=1)

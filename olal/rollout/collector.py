@@ -132,9 +132,9 @@ class Collector:
     def _act(self, episode: _Episode, request: GenerateRequest, completion: Completion) -> None:
         assert episode.grammar is not None
         observation, prompt = episode.step.observation, request.prompt_token_ids
-        if completion.stop_reason == "length":
+        if completion.stop_reason != "grammar":
             episode.turns.append(Turn(observation, prompt, request.grammar, completion, 0.0))
-            episode.error = f"the action was cut after {len(completion.token_ids)} tokens; raise rollout.max_tokens"
+            episode.error = _why_unusable(completion)
             return
         step = episode.env.step(episode.grammar.parse(completion.text))
         if not math.isfinite(step.reward):
@@ -176,3 +176,12 @@ class Collector:
             bootstrap=Bootstrap(episode.prompt, episode.grammar.spec) if is_cut and episode.grammar else None,
             error=episode.error,
         )
+
+
+def _why_unusable(completion: Completion) -> str:
+    """One line on a completion that is no action."""
+    if completion.stop_reason == "error":
+        return completion.error
+    if completion.stop_reason == "length":
+        return f"the action was cut after {len(completion.token_ids)} tokens; raise rollout.max_tokens"
+    return f"the action was not finished: {completion.stop_reason}"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olal.inference.context_cache import Context, ContextCache, common_prefix
+from olal.inference.context_cache import Context, ContextCache
 
 TOKENS = st.lists(st.integers(0, 2), max_size=5).map(tuple)
 
 
 def context(*tokens: int) -> Context:
     """Eight bytes a token, none for the logits."""
-    return Context(tokens, torch.zeros(1, 1, len(tokens), 2), torch.zeros(0))
+    return Context(tokens, torch.zeros(1, 1, len(tokens), 2), np.zeros(0, np.float32))
 
 
 def test_a_context_is_found_under_its_own_adapter_only() -> None:
@@ -73,22 +74,15 @@ def test_the_capacity_holds_and_the_newest_stays(kept: list[tuple[int, ...]], ca
         assert len(held) == 1 or sum(8 * len(one) for one in held) <= capacity
 
 
-def test_a_cleared_cache_has_room_again() -> None:
-    cache = ContextCache(2 * 8)
+def test_a_forgotten_adapter_leaves_room_and_the_others_stay() -> None:
+    cache, kept = ContextCache(3 * 8), context(5)
     cache.put("a", context(1, 2))
+    cache.put("b", kept)
 
-    cache.clear()
-    cache.put("a", context(3))
-    cache.put("a", context(4))
+    cache.forget("a")
+    cache.put("b", context(3))
+    cache.put("b", context(4))
 
-    assert len(cache) == 2
+    assert len(cache) == 3
     assert cache.longest_prefix("a", (1, 2, 3)) is None
-
-
-@given(st.lists(TOKENS, min_size=1, max_size=5))
-def test_the_common_prefix_starts_all_and_cannot_be_longer(sequences: list[tuple[int, ...]]) -> None:
-    prefix = common_prefix(sequences)
-
-    assert all(one[: len(prefix)] == prefix for one in sequences)
-    longer = {one[: len(prefix) + 1] for one in sequences}
-    assert len(longer) > 1 or prefix in longer
+    assert cache.get("b", (5,)) is kept

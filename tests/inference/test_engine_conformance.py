@@ -10,13 +10,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from olal.errors import AdapterMismatch, ConfigError, GrammarError
+from olal.errors import AdapterMismatch
 from olal.grammar import Vocabulary, choice_grammar, json_grammar, lark_grammar, regex_grammar
 from olal.inference import Engine
 from olal.types import AdapterUpdate, Completion, GenerateRequest, GrammarSpec, Message
@@ -68,6 +69,8 @@ def mismatch(completion: Completion, request: GenerateRequest, oracle: Any) -> f
     worst = 0.0
     for t, step in enumerate(steps):
         chosen = step.logprobs[step.legal.index(completion.token_ids[t])]
+        if request.sampling.temperature == 0:
+            chosen = 0.0  # a greedy draw has no alternative
         if completion.forced[t] != (len(step.legal) == 1):
             return np.inf
         mass = 0.0 if completion.forced[t] else step.log_legal_mass
@@ -219,7 +222,7 @@ def test_a_completion_is_cut_at_its_length(engine: Engine, ask: Ask) -> None:
     grammar = SENTENCES["moves"][0]
     [whole] = engine.generate(ask(grammar, [3]))
 
-    for room in range(len(whole.token_ids) + 2):
+    for room in range(1, len(whole.token_ids) + 2):
         [cut] = engine.generate(ask(grammar, [3], max_tokens=room))
         assert cut.token_ids == whole.token_ids[:room]
         assert cut.logprobs == whole.logprobs[:room]
@@ -306,25 +309,37 @@ def test_a_prompt_without_room_is_told_how_long_it_may_be(engine: Engine, tiny_e
     most = tiny_engine.base.network.config.max_position_embeddings
     [request] = ask(SENTENCES["choice"][0], prompt="0" * (most - 4), max_tokens=8)
 
-    with pytest.raises(ConfigError, match=rf"need {most + 4} tokens, the model holds {most}; .*max_tokens"):
-        engine.generate([request])
+    [refused] = engine.generate([request])
     [completion] = engine.generate(ask(SENTENCES["choice"][0], prompt="0" * (most - 8), max_tokens=8))
+
+    assert re.search(rf"need {most + 4} tokens, the model holds {most}; .*max_tokens", refused.error)
     assert completion.text in MOVES
 
 
-def test_a_prompt_without_tokens_is_refused(engine: Engine, ask: Ask) -> None:
-    with pytest.raises(ConfigError, match="at least one token"):
-        engine.generate(ask(SENTENCES["choice"][0], prompt=""))
+WRONG = {
+    "empty prompt": (lambda good: replace(good, prompt_token_ids=()), "at least one token"),
+    "long prompt": (lambda good: replace(good, prompt_token_ids=(5,) * 5000), "the model holds"),
+    "bad pattern": (lambda good: replace(good, grammar=regex_grammar("(")), "compile"),
+    "unknown adapter": (lambda good: replace(good, adapter="f" * 16), "no adapter of this digest"),
+    "illegal prefix": (lambda good: replace(good, prefix=(3, 3, 3, 3)), "forbids"),
+}
 
 
-def test_a_bad_grammar_is_refused_and_the_engine_goes_on(engine: Engine, ask: Ask) -> None:
-    good = ask(SENTENCES["choice"][0])
-    expected = engine.generate(good)
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_with_one_request_is_told_in_its_answer_and_harms_no_other(
+    make_engine: Callable[..., Engine], ask: Ask, name: str
+) -> None:
+    make_bad, reason = WRONG[name]
+    good = ask(SENTENCES["text"][0], range(4))
+    expected = make_engine().generate(good)
 
-    with pytest.raises(GrammarError):
-        engine.generate([*good, *ask(regex_grammar("("))])
+    answers = make_engine().generate([*good[:2], make_bad(good[0]), *good[2:]])
 
-    assert engine.generate(good) == expected
+    refused = answers.pop(2)
+    assert (refused.stop_reason, refused.token_ids) == ("error", ())
+    assert re.search(reason, refused.error)
+    assert "\n" not in refused.error
+    assert answers == expected
 
 
 def test_nothing_to_do_is_done(engine: Engine) -> None:

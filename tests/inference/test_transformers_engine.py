@@ -27,10 +27,13 @@ class CountingNetwork(PolicyNetwork):
         self.passes: list[list[int]] = []
 
     def extend(
-        self, past: Sequence[torch.Tensor | None], new: Sequence[Sequence[int]]
+        self,
+        past: Sequence[torch.Tensor | None],
+        new: Sequence[Sequence[int]],
+        wanted: Sequence[Sequence[int]] | None = None,
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
         self.passes.append([len(tokens) for tokens in new])
-        return super().extend(past, new)
+        return super().extend(past, new, wanted)
 
 
 @pytest.fixture
