@@ -60,12 +60,20 @@ def load_base_model(
     except Exception as error:  # a damaged file makes transformers raise whatever its readers do
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelInvalid(f"the model cannot be loaded ({reason}): {path}") from error
+    network: Any = network.to(target).eval().requires_grad_(False)
+    return BaseModel(path, network, tokenizer, make_vocabulary(path, tokenizer, network))
+
+
+def make_vocabulary(path: str, tokenizer: Any, network: Any) -> Vocabulary:
+    """The matcher's view of a tokenizer, as wide as the network's logits.
+
+    Raises:
+        ModelInvalid: the tokenizer has no fast form or no end-of-sequence token.
+    """
     if not getattr(tokenizer, "is_fast", False) or tokenizer.eos_token_id is None:
         raise ModelInvalid(f"the tokenizer must be a fast one with an end-of-sequence token: {path}")
-    network: Any = network.to(target).eval().requires_grad_(False)
     width = network.get_output_embeddings().weight.shape[0]
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    vocabulary = Vocabulary(backend.to_str(), size=width, eos_token_id=tokenizer.eos_token_id)
-    return BaseModel(path, network, tokenizer, vocabulary)
+    return Vocabulary(backend.to_str(), size=width, eos_token_id=tokenizer.eos_token_id)
