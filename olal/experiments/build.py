@@ -65,9 +65,9 @@ def build_network(config: RunConfig) -> PolicyNetwork:
 
 def build_engine(config: RunConfig) -> Engine:
     """The engine that samples actions."""
-    from olal.inference.transformers_engine import TransformersEngine
+    from olal.experiments.build_engine import build_transformers_engine
 
-    return TransformersEngine(build_network(config), kv_cache_bytes=config.engine.kv_cache_mb << 20)
+    return build_transformers_engine(config, build_network(config))
 
 
 def build_collector(config: RunConfig, worker: int) -> Collector:

@@ -29,7 +29,7 @@ def evaluate_run(run_dir: Path, episodes: int | None = None, temperature: float 
     Raises:
         RunDirectoryInvalid: it is no run, or has no complete checkpoint.
     """
-    from olal.inference.transformers_engine import TransformersEngine
+    from olal.experiments.build_engine import build_transformers_engine
 
     run = RunDirectory.open(run_dir)
     config = run.read_config()
@@ -44,7 +44,7 @@ def evaluate_run(run_dir: Path, episodes: int | None = None, temperature: float 
     network = build_network(config)
     layout = network.bank.layout
     checkpoint = read_checkpoint(path, layout)
-    engine = TransformersEngine(network, kv_cache_bytes=config.engine.kv_cache_mb << 20)
+    engine = build_transformers_engine(config, network)
     collector = Collector(lambda: build_env(config), lambda env: PromptAgent(env.instructions), engine)
 
     def play(version: int, flat) -> list[EpisodeOutcome]:

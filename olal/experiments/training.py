@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from olal.experiments.progress import Progress, UpdateRow
 from olal.experiments.run_directory import RunDirectory
 from olal.experiments.seeds import training_tasks
 from olal.metrics import JsonlWriter
+from olal.rollout import EpisodeOutcome
+from olal.types import DraftStatistics
 
 _MOST_FAILED_BATCHES = 3
 
@@ -122,5 +125,15 @@ class Training:
             learner_step_s=present.duration_s,
             elapsed_s=self.counters.elapsed_s,
             failed_episodes=self.counters.failed_episodes,
-            extra=dict(present.metrics),
+            extra={**present.metrics, **_decoding(outcomes)},
         )
+
+
+def _decoding(outcomes: Sequence[EpisodeOutcome]) -> dict[str, float]:
+    """Model passes per action, and per position of a draft the share of guesses that the model agreed to."""
+    drafts = DraftStatistics.total(outcome.drafts for outcome in outcomes)
+    actions = sum(outcome.num_turns for outcome in outcomes)
+    metrics = {"passes_per_action": sum(outcome.num_passes for outcome in outcomes) / max(actions, 1)}
+    for position, (proposed, accepted) in enumerate(zip(drafts.proposed, drafts.accepted, strict=True)):
+        metrics[f"draft_acceptance_{position}"] = accepted / proposed if proposed else 0.0
+    return metrics

@@ -1,7 +1,8 @@
 """DecisionBatch: trajectories as the token decisions that were really made, with their legal sets rebuilt.
 
-Only decisions enter: prompts, padding and forced tokens carry neither loss nor gradient. The legal set of a decision is
-rebuilt from (grammar, tokens so far) with the engine's own matcher; no mask travels.
+Only decisions enter: prompts, padding, forced tokens and those a draft model wrote by itself carry neither loss nor
+gradient. The legal set of a decision is rebuilt from (grammar, tokens so far) with the engine's own matcher; no mask
+travels.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class _Builder:
             place = int(np.searchsorted(state.legal, token))
             if place == len(state.legal) or state.legal[place] != token:
                 raise GrammarError(f"token {token} is not legal at position {t} of {completion.text!r}")
-            if is_forced:
+            if is_forced or (completion.delegated and completion.delegated[t]):
                 continue
             context = self.context((*turn.prompt_token_ids, *prefix), turn.grammar.digest, t, state.legal)
             self.rows.append((context, place, completion.logprobs[t], completion.log_legal_mass[t]))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, cast
 
-from olal.types import Bootstrap, Completion, EpisodeTask, GrammarSpec, Trajectory, Turn
+from olal.types import Bootstrap, Completion, DraftStatistics, EpisodeTask, GrammarSpec, Trajectory, Turn
 
 
 def to_json(trajectory: Trajectory) -> dict[str, Any]:
     """A trajectory as JSON values; each grammar's text is written once, under its digest."""
-    grammars = {turn.grammar.digest: turn.grammar.text for turn in trajectory.turns}
+    grammars = {turn.grammar.digest: _grammar_to_json(turn.grammar) for turn in trajectory.turns}
     bootstrap = None
     if trajectory.bootstrap is not None:
         grammar = trajectory.bootstrap.grammar
-        grammars[grammar.digest] = grammar.text
+        grammars[grammar.digest] = _grammar_to_json(grammar)
         bootstrap = {"prompt_token_ids": list(trajectory.bootstrap.prompt_token_ids), "grammar": grammar.digest}
     return {
         "episode_id": trajectory.task.episode_id,
@@ -36,7 +37,9 @@ def to_json(trajectory: Trajectory) -> dict[str, Any]:
 
 def from_json(row: dict[str, Any]) -> Trajectory:
     """The inverse of `to_json`."""
-    grammars = {digest: GrammarSpec(text) for digest, text in row["grammars"].items()}
+    grammars = {
+        digest: GrammarSpec(grammar["text"], tuple(grammar["decisions"])) for digest, grammar in row["grammars"].items()
+    }
     cut = row["bootstrap"]
     return Trajectory(
         task=EpisodeTask(row["episode_id"], row["seed"], row["group"]),
@@ -53,6 +56,10 @@ def from_json(row: dict[str, Any]) -> Trajectory:
     )
 
 
+def _grammar_to_json(grammar: GrammarSpec) -> dict[str, Any]:
+    return {"text": grammar.text, "decisions": list(grammar.decisions)}
+
+
 def _turn_to_json(turn: Turn) -> dict[str, Any]:
     return {
         "observation": turn.observation,
@@ -60,7 +67,10 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
         "reward": turn.reward,
         "prompt_token_ids": list(turn.prompt_token_ids),
         "grammar": turn.grammar.digest,
-        "completion": {name: getattr(turn.completion, name) for name in Completion.__slots__},
+        "completion": {
+            **{name: getattr(turn.completion, name) for name in Completion.__slots__},
+            "drafts": asdict(turn.completion.drafts),
+        },
     }
 
 
@@ -69,10 +79,11 @@ def _turn_from_json(row: dict[str, Any], grammars: dict[str, GrammarSpec]) -> Tu
         name: tuple(cast("list[Any]", value)) if isinstance(value, list) else value
         for name, value in cast("dict[str, Any]", row["completion"]).items()
     }
+    drafts = {name: tuple(counts) for name, counts in fields["drafts"].items()}
     return Turn(
         observation=row["observation"],
         prompt_token_ids=tuple(row["prompt_token_ids"]),
         grammar=grammars[row["grammar"]],
-        completion=Completion(**fields),
+        completion=Completion(**{**fields, "drafts": DraftStatistics(**drafts)}),
         reward=row["reward"],
     )

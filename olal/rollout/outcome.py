@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from olal.envs.base import Environment
-from olal.types import EpisodeTask, Trajectory
+from olal.types import DraftStatistics, EpisodeTask, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class EpisodeOutcome:
         num_tokens: tokens produced.
         num_invalid: actions cut before they were complete sentences of their grammar.
         error: one line when the episode failed.
+        num_passes: model passes its actions waited for.
+        drafts: what speculation proposed and how much of it was kept.
     """
 
     episode_return: float
@@ -29,6 +31,8 @@ class EpisodeOutcome:
     num_tokens: int
     num_invalid: int
     error: str
+    num_passes: int = 0
+    drafts: DraftStatistics = field(default_factory=DraftStatistics)
 
 
 def outcome_of(trajectory: Trajectory) -> EpisodeOutcome:
@@ -40,6 +44,8 @@ def outcome_of(trajectory: Trajectory) -> EpisodeOutcome:
         trajectory.num_tokens,
         sum(turn.completion.stop_reason != "grammar" for turn in trajectory.turns),
         trajectory.error,
+        sum(turn.completion.num_passes for turn in trajectory.turns),
+        DraftStatistics.total(turn.completion.drafts for turn in trajectory.turns),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 from olal.errors import ConfigError
@@ -78,6 +80,20 @@ class DraftStatistics:
 
     proposed: tuple[int, ...] = ()
     accepted: tuple[int, ...] = ()
+
+    @classmethod
+    def total(cls, statistics: Iterable[DraftStatistics]) -> DraftStatistics:
+        """The sum by position.
+
+        >>> DraftStatistics.total([DraftStatistics((2, 1), (1, 0)), DraftStatistics((3,), (3,))])
+        DraftStatistics(proposed=(5, 1), accepted=(4, 0))
+        """
+        rows = [(one.proposed, one.accepted) for one in statistics]
+        proposed, accepted = zip(*rows, strict=True) if rows else ((), ())
+        return cls(
+            tuple(sum(column) for column in zip_longest(*proposed, fillvalue=0)),
+            tuple(sum(column) for column in zip_longest(*accepted, fillvalue=0)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

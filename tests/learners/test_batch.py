@@ -51,6 +51,18 @@ def test_only_decisions_enter(batch_of: Callable[..., DecisionBatch], make_turn:
     assert chosen == [turn.completion.token_ids[t] for t in decided]
 
 
+def test_what_a_draft_model_wrote_by_itself_is_no_decision_of_the_policy(
+    batch_of: Callable[..., DecisionBatch], make_turn: MakeTurn, episode: Episode
+) -> None:
+    turn = make_turn(MOVES, '{"moves":["left","right"]}')
+    first, second = (t for t, is_forced in enumerate(turn.completion.forced) if not is_forced)
+    delegated = tuple(t == first for t in range(len(turn.completion.token_ids)))
+
+    batch = batch_of(episode([altered(turn, delegated=delegated)]))
+
+    assert [batch.contexts[i] for i in batch.context_of] == [(10, 11, *turn.completion.token_ids[:second])]
+
+
 def test_legal_sets_are_the_matchers(
     batch_of: Callable[..., DecisionBatch], make_turn: MakeTurn, episode: Episode, vocabulary: Vocabulary
 ) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from olal.replay import from_json, to_json
-from olal.types import Trajectory
+from olal.types import DraftStatistics, GrammarSpec, Trajectory
 
 Episode = Callable[..., Trajectory]
 
@@ -38,13 +39,22 @@ def test_what_is_written_reads_back_equal(episode: Episode, changes: dict[str, A
     assert [turn.grammar.digest for turn in restored.turns] == [turn.grammar.digest for turn in original.turns]
 
 
+def test_decisions_of_a_grammar_and_draft_statistics_are_kept(episode: Episode) -> None:
+    first, second = episode().turns
+    completion = replace(first.completion, delegated=(True, False), drafts=DraftStatistics((3, 2), (3, 1)))
+    grammar = GrammarSpec(first.grammar.text, ("action", "steps.*.tool"))
+    original = episode(turns=(replace(first, completion=completion, grammar=grammar), second))
+
+    assert through_text(original) == original
+
+
 def test_each_grammar_is_written_once(episode: Episode) -> None:
     turns = episode().turns * 5
 
     row = to_json(episode(turns=turns))
 
     assert len(row["turns"]) == 10
-    assert row["grammars"] == {turn.grammar.digest: turn.grammar.text for turn in turns}
+    assert row["grammars"] == {turn.grammar.digest: {"text": turn.grammar.text, "decisions": []} for turn in turns}
 
 
 def test_a_line_tells_a_reader_what_was_done_and_earned(episode: Episode) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from olal.rollout import EpisodeOutcome, outcome_of, play_randomly
-from olal.types import Completion, EpisodeTask, GrammarSpec, Trajectory, Turn
+from olal.types import Completion, DraftStatistics, EpisodeTask, GrammarSpec, Trajectory, Turn
 
 Tasks = Callable[..., list[EpisodeTask]]
 
@@ -21,7 +22,17 @@ def test_an_outcome_counts_turns_tokens_and_cut_answers() -> None:
     turns = (turn(3, "grammar", 1.0), turn(4, "length", -0.25), turn(2, "grammar", 0.5))
     trajectory = Trajectory(EpisodeTask(1, 2), turns, True, False, True, 0, "", error="late")
 
-    assert outcome_of(trajectory) == EpisodeOutcome(1.25, True, 3, 9, 1, "late")
+    assert outcome_of(trajectory) == EpisodeOutcome(1.25, True, 3, 9, 1, "late", num_passes=3)
+
+
+def test_an_outcome_adds_up_passes_and_drafts() -> None:
+    one, other = turn(3, "grammar", 0.0), turn(2, "grammar", 0.0)
+    drafted = replace(one, completion=replace(one.completion, num_passes=4, drafts=DraftStatistics((4, 2), (3, 0))))
+    again = replace(other, completion=replace(other.completion, drafts=DraftStatistics((1,), (1,))))
+
+    outcome = outcome_of(Trajectory(EpisodeTask(1, 2), (drafted, again), True, False, True, 0, ""))
+
+    assert (outcome.num_passes, outcome.drafts) == (5, DraftStatistics((5, 2), (4, 0)))
 
 
 def test_random_play_returns_one_outcome_a_task(scripted_env: Callable[..., Any], tasks: Tasks) -> None:

@@ -6,7 +6,7 @@ model's own wherever the two distributions are close.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from olal.errors import ConfigError
 from olal.inference.contexts import ContextQuery, ContextRunner
@@ -55,14 +55,19 @@ class DraftModel:
 class DraftModelDrafter:
     """Drafts token by token with a small model."""
 
-    def __init__(self, model: DraftModel, *, may_draft: Callable[[DraftPath], bool] = lambda _: True) -> None:
-        """Draft with `model` wherever `may_draft` allows the next token to be guessed."""
+    def __init__(self, model: DraftModel, *, only_structure: bool = False) -> None:
+        """Draft with `model`.
+
+        Args:
+            model: the small model.
+            only_structure: leave out the fields that a grammar marks as decisions, where the large model knows better.
+        """
         self._model = model
-        self._may_draft = may_draft
+        self._only_structure = only_structure
 
     def propose(self, paths: Sequence[DraftPath]) -> None:
         """Let the small model write until its drafts are full."""
-        while waiting := [path for path in paths if path.is_open and self._may_draft(path)]:
+        while waiting := [path for path in paths if path.is_open and not self._leaves(path)]:
             queries = [self._model.query((*path.row.tokens, *path.tokens)) for path in waiting]
             for path, [context] in zip(waiting, self._model.runner.run(queries), strict=True):
                 distribution = legal_distribution(context.logits, path.state.legal, path.row.request.sampling)
@@ -71,3 +76,7 @@ class DraftModelDrafter:
 
     def observe(self, tokens: tuple[int, ...]) -> None:
         """Nothing is learned from finished texts."""
+
+    def _leaves(self, path: DraftPath) -> bool:
+        """Whether the next token is the large model's own."""
+        return self._only_structure and path.is_at_decision_field

@@ -39,6 +39,14 @@ class DraftPath:
         """The row's completion with the draft behind it."""
         return (*self.row.token_ids, *self.tokens)
 
+    @property
+    def is_at_decision_field(self) -> bool:
+        """Whether the next token belongs to a field that the grammar marks as a decision."""
+        from olal.grammar.json_path import is_decision
+
+        grammar = self.row.request.grammar
+        return bool(grammar.decisions) and is_decision(grammar, self._vocabulary.text(self.completion))
+
     def push(self, token: int) -> bool:
         """Guess one decision and follow what it forces.
 

@@ -1,0 +1,75 @@
+"""vLLM's scheduler with olal's drafts, and the proposer that leaves drafting to it.
+
+vLLM asks a proposer before the grammar has moved on and without saying whose tokens these are. The scheduler is told
+afterwards and knows the request, so drafts are written there. Only vLLM imports this file, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from vllm.v1.core.sched.scheduler import Scheduler  # pyright: ignore[reportMissingImports]
+
+from olal.inference.vllm.seats import SeatTable
+
+
+class ForcedProposer:
+    """Drafts nothing; a method of vLLM's `custom_class` speculation must exist for drafts to be run at all."""
+
+    def __init__(self, vllm_config: Any) -> None:
+        """Take what vLLM hands every proposer."""
+
+    def load_model(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to load."""
+
+    def propose(self, sampled_token_ids: Sequence[Any], *args: Any, **kwargs: Any) -> list[list[int]]:
+        """An empty draft per row."""
+        return [[] for _ in sampled_token_ids]
+
+
+class ForcedScheduler(Scheduler):  # type: ignore[misc]
+    """Runs what is forced together with the next decision, and guesses behind it."""
+
+    table: SeatTable
+
+    def add_request(self, request: Any) -> None:
+        """Queue a request whose prompt may hold the beginning of its completion, which its grammar consumes here."""
+        prefix = (request.sampling_params.extra_args or {}).get("olal_prefix", [])
+        if prefix:
+            self._grammar(request).accept_tokens(request.request_id, prefix)
+        super().add_request(request)
+
+    def update_draft_token_ids(self, draft_token_ids: Any) -> None:
+        """Give every request of the last pass its next draft."""
+        self.table.plan(draft_token_ids.req_ids)
+        for name in draft_token_ids.req_ids:
+            request, seat = self.requests.get(name), self.table.seats.get(name)
+            if request is None or request.is_finished():
+                continue
+            room = min(self.num_spec_tokens, self.max_model_len - request.num_tokens - 1)
+            request.spec_token_ids = [] if seat is None or request.is_prefill_chunk else seat.draft[: max(room, 0)]
+
+    def get_grammar_bitmask(self, scheduler_output: Any) -> None:
+        """Leave the masks of the wanted positions with the rows; the logits stay whole, for the legal mass."""
+        for name in scheduler_output.num_scheduled_tokens:
+            request, seat = self.requests.get(name), self.table.seats.get(name)
+            if request is None or seat is None or request.is_prefill_chunk:
+                continue
+            self._fill_masks(request, seat, scheduler_output.scheduled_spec_decode_tokens.get(name, []))
+
+    def _fill_masks(self, request: Any, seat: Any, draft: Sequence[int]) -> None:
+        grammar, done = self._grammar(request), 0
+        for position in seat.wanted(len(draft)):
+            if not grammar.accept_tokens(request.request_id, list(draft[done:position])):
+                break
+            done = position
+            bitmask = self.structured_output_manager.backend.allocate_token_bitmask(1)
+            grammar.fill_bitmask(bitmask, 0)
+            seat.masks[position] = bitmask[0].numpy().view(np.uint32)
+        grammar.rollback(done)
+
+    def _grammar(self, request: Any) -> Any:
+        compiling = request.structured_output_request._grammar
+        return compiling.result() if hasattr(compiling, "result") else compiling
