@@ -79,11 +79,11 @@ def _turn_from_json(row: dict[str, Any], grammars: dict[str, GrammarSpec]) -> Tu
         name: tuple(cast("list[Any]", value)) if isinstance(value, list) else value
         for name, value in cast("dict[str, Any]", row["completion"]).items()
     }
-    drafts = {name: tuple(counts) for name, counts in fields["drafts"].items()}
+    fields["drafts"] = DraftStatistics(**{name: tuple(counts) for name, counts in fields["drafts"].items()})
     return Turn(
         observation=row["observation"],
         prompt_token_ids=tuple(row["prompt_token_ids"]),
         grammar=grammars[row["grammar"]],
-        completion=Completion(**{**fields, "drafts": DraftStatistics(**drafts)}),
+        completion=Completion(**fields),
         reward=row["reward"],
     )

@@ -43,7 +43,8 @@ def test_decisions_of_a_grammar_and_draft_statistics_are_kept(episode: Episode) 
     first, second = episode().turns
     completion = replace(first.completion, delegated=(True, False), drafts=DraftStatistics((3, 2), (3, 1)))
     grammar = GrammarSpec(first.grammar.text, ("action", "steps.*.tool"))
-    original = episode(turns=(replace(first, completion=completion, grammar=grammar), second))
+    turns = (replace(first, completion=completion, grammar=grammar), second)
+    original = episode(turns=turns, bootstrap=None, terminated=True, truncated=False)
 
     assert through_text(original) == original
 
