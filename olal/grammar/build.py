@@ -1,7 +1,7 @@
-"""From what a user has (choices, a type, a schema, a pattern) to one canonical GrammarSpec.
+"""From choices, a pattern, a schema or a Lark text to one canonical GrammarSpec.
 
-outlines is the front that understands Python types; llguidance's own notation is the canonical text, because the
-same text is what an engine's guidance backend and the learner's matcher both compile.
+llguidance's own notation is the canonical text, because the same text is what an engine's guidance backend and the
+learner's matcher both compile.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from olal.errors import GrammarError
+from olal.grammar.grammar_text import make_spec
+from olal.grammar.matcher import compile_problem
 from olal.types import GrammarSpec
+
+_COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
 
 def choice_grammar(choices: Sequence[str]) -> GrammarSpec:
@@ -38,12 +42,16 @@ def _choice_grammar(choices: tuple[str, ...]) -> GrammarSpec:
 
 def regex_grammar(pattern: str) -> GrammarSpec:
     """Grammar of the strings that match `pattern` as a whole (no anchors, no look-around)."""
-    return _spec({"name": "regex", "lark_grammar": f"start: /{_in_one_line(pattern)}/"})
+    return make_spec([{"name": "regex", "lark_grammar": f"start: /{pattern_text(pattern)}/"}])
 
 
 def lark_grammar(text: str) -> GrammarSpec:
-    """Grammar given in Lark notation with a rule named `start`."""
-    return _spec({"name": "lark", "lark_grammar": text})
+    """Context-free grammar with a rule named `start`, in Lark's notation, which is an EBNF.
+
+    Rules are in lower case and may refer to themselves and each other; terminals are in upper case, strings or
+    patterns. The longest terminal that fits is taken, as a lexer does.
+    """
+    return make_spec([{"name": "lark", "lark_grammar": text}])
 
 
 def json_grammar(schema: Mapping[str, Any]) -> GrammarSpec:
@@ -56,66 +64,19 @@ def json_grammar(schema: Mapping[str, Any]) -> GrammarSpec:
         schema: as the standard reads it; an object without `additionalProperties: false` may have any other property.
 
     Raises:
-        GrammarError: the schema holds what JSON cannot.
+        GrammarError: the schema holds what JSON cannot, or no value is valid under it.
     """
-    compact = {**schema, "x-guidance": {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}}
-    return _spec({"name": "json", "json_schema": compact})
+    spec = make_spec([{"name": "json", "json_schema": {**schema, "x-guidance": _COMPACT}}])
+    if problem := compile_problem(spec.text):
+        raise GrammarError(f"the schema does not compile: {problem}")
+    return spec
 
 
-def type_grammar(python_type: Any) -> GrammarSpec:
-    """Grammar of a Python type: Literal, Enum, pydantic model, dataclass, or an outlines term (Regex, CFG, ...).
+def pattern_text(pattern: str) -> str:
+    """The pattern as it stands between the slashes of a Lark text.
 
-    An object has the properties that its class names and no others, unless the class itself allows more.
-
-    Args:
-        python_type: whatever outlines accepts as an output type.
-
-    Raises:
-        GrammarError: outlines does not know the type.
+    What would end it, slashes and line breaks, is escaped unless it already is.
     """
-    from outlines.types import CFG, JsonSchema
-    from outlines.types.dsl import python_types_to_terms, to_regex
-
-    try:
-        term = python_types_to_terms(python_type)
-        if isinstance(term, JsonSchema):
-            return json_grammar(_closed(json.loads(term.schema)))
-        if isinstance(term, CFG):
-            return lark_grammar(term.definition)
-        return regex_grammar(to_regex(term))
-    except GrammarError:
-        raise
-    except (TypeError, ValueError, RuntimeError) as error:  # outlines' own, and what pydantic says of its models
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise GrammarError(f"no grammar for this type ({reason}): {python_type!r}") from error
-
-
-def _spec(grammar: Mapping[str, Any]) -> GrammarSpec:
-    try:
-        return GrammarSpec(json.dumps({"grammars": [grammar]}, separators=(",", ":"), sort_keys=False))
-    except (TypeError, ValueError) as error:
-        raise GrammarError(f"a schema must hold JSON values only ({error}): {grammar!r}") from error
-
-
-def _closed(schema: Any) -> Any:
-    """The same JSON Schema, in which an object that names its properties has no others."""
-    if isinstance(schema, list):
-        return [_closed(item) for item in cast("list[Any]", schema)]
-    if not isinstance(schema, dict):
-        return schema
-    closed: dict[str, Any] = {}
-    for key, value in cast("dict[str, Any]", schema).items():
-        if key in ("properties", "$defs"):
-            closed[key] = {name: _closed(inner) for name, inner in value.items()}
-        else:
-            closed[key] = value if key in ("const", "default", "enum", "examples") else _closed(value)
-    if "properties" in closed:
-        closed.setdefault("additionalProperties", False)
-    return closed
-
-
-def _in_one_line(pattern: str) -> str:
-    """Escape what would end a Lark pattern, slashes and line breaks, leaving what is already escaped."""
     escaped: list[str] = []
     backslashes = 0
     for character in pattern:
