@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from vllm.v1.core.sched.scheduler import Scheduler  # pyright: ignore[reportMissingImports]
 
-from olal.inference.vllm.seats import SeatTable
+from olal.inference.vllm.guidance import CanonicalGuidance
+from olal.inference.vllm.seats import Seat, SeatTable
 
 
 class ForcedProposer:
@@ -34,11 +35,17 @@ class ForcedScheduler(Scheduler):  # type: ignore[misc]
 
     table: SeatTable
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what vLLM hands every scheduler, and let its grammars be olal's canonical texts."""
+        super().__init__(*args, **kwargs)
+        self.structured_output_manager.backend = CanonicalGuidance.of(self.vllm_config, self.structured_output_manager)
+        self.structured_output_manager._use_async_grammar_compilation = False
+
     def add_request(self, request: Any) -> None:
         """Queue a request whose prompt may hold the beginning of its completion, which its grammar consumes here."""
         prefix = (request.sampling_params.extra_args or {}).get("olal_prefix", [])
         if prefix:
-            self._grammar(request).accept_tokens(request.request_id, prefix)
+            request.structured_output_request.grammar.accept_tokens(request.request_id, prefix)
         super().add_request(request)
 
     def update_draft_token_ids(self, draft_token_ids: Any) -> None:
@@ -59,17 +66,15 @@ class ForcedScheduler(Scheduler):  # type: ignore[misc]
                 continue
             self._fill_masks(request, seat, scheduler_output.scheduled_spec_decode_tokens.get(name, []))
 
-    def _fill_masks(self, request: Any, seat: Any, draft: Sequence[int]) -> None:
-        grammar, done = self._grammar(request), 0
-        for position in seat.wanted(len(draft)):
-            if not grammar.accept_tokens(request.request_id, list(draft[done:position])):
+    def _fill_masks(self, request: Any, seat: Seat, draft: Sequence[int]) -> None:
+        """Walk the grammar along the draft and back, with a look at each position where the row draws."""
+        grammar, done = request.structured_output_request.grammar, 0
+        positions = seat.wanted(len(draft))
+        masks = self.structured_output_manager.backend.allocate_token_bitmask(max(1, len(positions)))
+        for index, position in enumerate(positions):
+            if position > done and not grammar.accept_tokens(request.request_id, list(draft[done:position])):
                 break
             done = position
-            bitmask = self.structured_output_manager.backend.allocate_token_bitmask(1)
-            grammar.fill_bitmask(bitmask, 0)
-            seat.masks[position] = bitmask[0].numpy().view(np.uint32)
+            grammar.fill_bitmask(masks, index)
+            seat.masks[position] = masks[index].numpy().view(np.uint32)
         grammar.rollback(done)
-
-    def _grammar(self, request: Any) -> Any:
-        compiling = request.structured_output_request._grammar
-        return compiling.result() if hasattr(compiling, "result") else compiling
