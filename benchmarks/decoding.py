@@ -1,69 +1,205 @@
-"""What the grammar saves and how exact it is: model passes per action, and engine against learner log-probabilities.
+"""What the grammar saves: model passes per action, actions per second against outlines, and what the masks cost.
 
-Token by token, every token of an action costs a pass of its row. Here only decisions do, and rows in the same context
-share one. The full-vocabulary control is what a learner without the grammar would compute for the same tokens.
+Token by token, every token of an action costs a pass of its row; here only decisions do. outlines steers
+transformers' `generate`, with the same schema, prompts and weights, without LoRA layers, on the same core, 32 prompts
+at a time; it takes turns with olal's engine in one process, and each ratio is one between neighbours. "cold" is the
+first batch under an adapter, whose 32 different prompts have never been run; "again" is another sample for the same
+prompts under the same adapter; "in play" is a collector with 32 environments from an adapter's first action on.
+Neither side is timed while it compiles a grammar.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
+from statistics import median
 
-import numpy as np
-import torch
-from _report import arguments, measure, report
+from _actions import BATCH, Actions, grid_world, nested_json, tool_call
+from _exactness import exactness
+from _mask_cost import decode
+from _models import MIDDLE, SMALL_LLM, Pair, fresh_adapter, load_pair
+from _players import Ours, Outlines
+from _report import Measurement, arguments, measure, report
 
-from olal.config import load_config
-from olal.experiments.build import build_collector, build_network
+from olal.agents import PromptAgent
+from olal.envs import make_env
 from olal.experiments.seeds import training_tasks
-from olal.learners.batch import make_batch
-from olal.learners.scorer import ContextScorer, pack
-from olal.types import SamplingParams
+from olal.inference.speculation import Drafter
+from olal.inference.speculation.ngram import NgramDrafter
+from olal.inference.transformers_engine import TransformersEngine
+from olal.rollout import Collector
+from olal.types import Completion, SamplingParams, Trajectory
+
+SPEED_GOAL, PASSES_GOAL, MASK_GOAL = ">= 10", ">= 4", "<= 0.05"
+
+
+@dataclass(slots=True)
+class Race:
+    """Turns of olal and outlines at one kind of action.
+
+    Attributes:
+        actions: what was asked for.
+        cold: seconds of olal's first batch under an adapter.
+        again: seconds of another batch for the same prompts.
+        outlines: seconds of outlines' batch.
+        completions: olal's, of all cold turns.
+        outlines_tokens: tokens of outlines' actions.
+    """
+
+    actions: Actions
+    cold: list[float] = field(default_factory=list)
+    again: list[float] = field(default_factory=list)
+    outlines: list[float] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
+    outlines_tokens: list[int] = field(default_factory=list)
+
+    def ratio(self, ours: list[float]) -> float:
+        """How many times faster than outlines, the median over the turns."""
+        return median(theirs / mine for theirs, mine in zip(self.outlines, ours, strict=True))
+
+    @property
+    def tokens_per_action(self) -> float:
+        """Tokens of olal's actions, the end included."""
+        return sum(len(completion.token_ids) for completion in self.completions) / len(self.completions)
+
+    @property
+    def passes_per_action(self) -> float:
+        """Passes that an action waited for."""
+        return sum(completion.num_passes for completion in self.completions) / len(self.completions)
+
+    def __str__(self) -> str:
+        theirs = sum(self.outlines_tokens) / len(self.outlines_tokens)
+        return (
+            f"{self.actions.name:<12} {BATCH / median(self.cold):>8.0f} actions/s cold, "
+            f"{BATCH / median(self.again):.0f} again, outlines {BATCH / median(self.outlines):.1f}: "
+            f"{self.ratio(self.cold):.1f} and {self.ratio(self.again):.1f} times; "
+            f"{BATCH * self.tokens_per_action / median(self.cold):.0f} tokens/s; {self.tokens_per_action:.1f} tokens "
+            f"in {self.passes_per_action:.1f} passes (outlines {theirs:.1f} in as many)"
+        )
+
+
+def race(pair: Pair, actions: Actions, *, repeats: int) -> Race:
+    """Let olal and outlines take turns."""
+    ours, theirs = Ours(pair, TransformersEngine(pair.policy)), Outlines(pair, actions)
+    ours.play(actions)
+    theirs.play()
+    result = Race(actions)
+    for _ in range(repeats):
+        ours.forget()
+        seconds, completions = ours.play(actions)
+        result.cold.append(seconds)
+        result.completions += completions
+        result.again.append(ours.play(actions)[0])
+        seconds, tokens = theirs.play()
+        result.outlines.append(seconds)
+        result.outlines_tokens += tokens
+    return result
+
+
+def races(pair: Pair, *, repeats: int) -> dict[str, Race]:
+    """Every kind of action on one model."""
+    print(f"\n{pair.name}, {pair.num_parameters / 1e6:.1f}M parameters, {len(pair.tokenizer)} tokens", flush=True)
+    done: dict[str, Race] = {}
+    for actions in (grid_world(), tool_call(), nested_json()):
+        done[actions.name] = race(pair, actions, repeats=repeats)
+        print(f"  {done[actions.name]}", flush=True)
+    return done
+
+
+def speculation(pair: Pair, *, repeats: int) -> list[Measurement]:
+    """Passes per action of nested JSON with and without drafts from the row's own text and from finished ones."""
+    actions = nested_json()
+    measurements: list[Measurement] = []
+    drafters: dict[str, Drafter | None] = {
+        "none": None,
+        "ngram": NgramDrafter(),
+        "suffix": NgramDrafter(num_remembered=512),
+    }
+    for name, drafter in drafters.items():
+        ours = Ours(pair, TransformersEngine(pair.policy, drafter=drafter))
+        ours.play(actions)
+        seconds, completions = [], []
+        for _ in range(repeats):
+            ours.forget()
+            elapsed, made = ours.play(actions)
+            seconds.append(elapsed)
+            completions += made
+        proposed = sum(sum(completion.drafts.proposed) for completion in completions)
+        accepted = sum(sum(completion.drafts.accepted) for completion in completions)
+        passes = sum(completion.num_passes for completion in completions) / len(completions)
+        speed = BATCH / median(seconds)
+        print(
+            f"  drafts {name:<6} {passes:.2f} passes per action, {speed:.0f} actions/s, {accepted}/{proposed} accepted"
+        )
+        measurements.append(measure(f"passes_per_nested_json_drafts_{name}", passes, "passes"))
+    return measurements
+
+
+def play_grid_world(pair: Pair, episodes: int) -> tuple[float, list[Trajectory]]:
+    """Environment steps per second from the first action under a new adapter, and what was played."""
+    engine = TransformersEngine(pair.policy)
+    collector = Collector(
+        lambda: make_env("gridworld", {}), lambda env: PromptAgent(env.instructions), engine, max_parallel=BATCH
+    )
+    for version in (1, 2):
+        engine.load_adapter(fresh_adapter(pair.policy, version))
+        started = time.perf_counter()
+        trajectories = collector.collect(training_tasks(0, version * episodes, episodes), SamplingParams())
+    return sum(len(trajectory.turns) for trajectory in trajectories) / (time.perf_counter() - started), trajectories
+
+
+def mask_costs(names: list[str], *, repeats: int) -> list[Measurement]:
+    """The share of legal sets on untrained models with 32,000 tokens; of several turns the worst is told."""
+    measurements: list[Measurement] = []
+    for name in names:
+        pair = load_pair(name, large_vocabulary=True)
+        ours = Ours(pair, TransformersEngine(pair.policy))
+        turns = [decode(ours, nested_json()) for _ in range(repeats)]
+        print(f"\n{name}, {pair.num_parameters / 1e6:.0f}M parameters, {len(pair.tokenizer)} tokens, decoding alone")
+        for turn in turns:
+            print(f"  {turn}", flush=True)
+        suffix = "" if name == names[0] else f"_{name.replace('-', '_')}"
+        worst = max(turns, key=lambda turn: turn.mask_share)
+        measurements += [
+            measure(f"mask_share{suffix}", worst.mask_share, "share", MASK_GOAL),
+            measure(f"mask_ms_per_token{suffix}", worst.mask_ms_per_token, "ms"),
+        ]
+    return measurements
 
 
 def main() -> None:
-    """Play the grid world with the untrained adapter and score what was played."""
+    """Race on the tiny base and on an untrained model, then watch where decoding spends its time."""
     parser = arguments(__doc__)
-    parser.add_argument("--episodes", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=7, help="turns of each on the tiny base")
+    parser.add_argument("--large", action="store_true", help="also watch a model of 125M parameters (minutes)")
     options = parser.parse_args()
-    config = load_config([], {"env.id": "gridworld"})
-    collector = build_collector(config, 0)
-    started = time.perf_counter()
-    trajectories = collector.collect(training_tasks(0, 0, options.episodes), SamplingParams())
-    elapsed = time.perf_counter() - started
-    completions = [turn.completion for trajectory in trajectories for turn in trajectory.turns]
-    tokens = sum(len(completion.token_ids) for completion in completions)
-    passes = sum(completion.num_passes for completion in completions)
-    gap, control_gap, ratio = exactness(config, trajectories)
+    tiny = load_pair("tiny")
+    done = races(tiny, repeats=options.repeats)
+    drafts = speculation(tiny, repeats=options.repeats)
+    steps_per_s, trajectories = play_grid_world(tiny, episodes=256)
+    in_play = steps_per_s * median(done["gridworld"].outlines) / BATCH
+    middle = races(load_pair(MIDDLE.name, large_vocabulary=True), repeats=1)
+    masks = mask_costs([MIDDLE.name, SMALL_LLM.name] if options.large else [MIDDLE.name], repeats=2)
+    goal_races = [done["gridworld"], done["tool_call"]]
     report(
         [
-            measure("passes_saved_gridworld", tokens / passes, "ratio", ">= 4", baseline=1.0),
-            measure("max_logprob_gap", gap, "nats", "<= 1e-4", baseline=control_gap),
-            measure("full_vocabulary_mean_ratio", ratio, "ratio"),
-            measure("env_steps_per_s", len(completions) / elapsed, "1/s"),
+            *(
+                measure(
+                    f"passes_saved_{one.actions.name}", one.tokens_per_action / one.passes_per_action, "ratio", goal
+                )
+                for one, goal in zip(done.values(), (PASSES_GOAL, PASSES_GOAL, ""), strict=True)
+            ),
+            measure("actions_per_s_vs_outlines", min(one.ratio(one.cold) for one in goal_races), "ratio", SPEED_GOAL),
+            *(measure(f"vs_outlines_{name}_cold", one.ratio(one.cold), "ratio") for name, one in done.items()),
+            *(measure(f"vs_outlines_{name}_again", one.ratio(one.again), "ratio") for name, one in done.items()),
+            measure("vs_outlines_gridworld_in_play", in_play, "ratio"),
+            *(measure(f"vs_outlines_{name}_cold_41M", one.ratio(one.cold), "ratio") for name, one in middle.items()),
+            measure("gridworld_env_steps_per_s", steps_per_s, "1/s"),
+            *drafts,
+            *masks,
+            *exactness(tiny.policy, trajectories),
         ],
         options.json,
-    )
-
-
-@torch.no_grad()
-def exactness(config, trajectories) -> tuple[float, float, float]:
-    """Largest gap over the legal set, the same over the full vocabulary, and the control's mean probability ratio."""
-    network = build_network(config)
-    batch = make_batch(trajectories, network.base.vocabulary, gamma=0.99)
-    legal, _ = ContextScorer(network, batch, temperature=1.0).score(np.arange(len(batch.contexts)))
-    exact = legal.numpy()[batch.context_of, batch.chosen]
-    sequences, rows, columns = pack(batch.contexts)
-    logits, _ = network.at_positions(sequences, torch.tensor(rows), torch.tensor(columns))
-    everything = torch.log_softmax(logits, dim=1).numpy()
-    tokens = np.array(
-        [batch.legal[context][choice] for context, choice in zip(batch.context_of, batch.chosen, strict=True)]
-    )
-    control = everything[batch.context_of, tokens]
-    behaviour = batch.behaviour_logprobs
-    return (
-        float(np.abs(exact - behaviour).max()),
-        float(np.abs(control - behaviour).max()),
-        float(np.exp(control - behaviour).mean()),
     )
 
 
