@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from vllm.lora.layers import LogitsProcessorWithLoRA  # pyright: ignore[reportMissingImports]
 from vllm.lora.lora_model import LoRAModel  # pyright: ignore[reportMissingImports]
 from vllm.lora.peft_helper import PEFTHelper  # pyright: ignore[reportMissingImports]
 from vllm.v1.outputs import SamplerOutput  # pyright: ignore[reportMissingImports]
@@ -41,6 +42,9 @@ class WorkerExtension:
         manager._load_adapter = lambda request: _load(manager, request, tensors_of(request.lora_name), peft_config)
         runner._sample = lambda logits, metadata: _sample(runner, table, logits)
         runner._get_prompt_logprobs_dict = lambda hidden, counts: _score(runner, scores, hidden, counts)
+        for module in runner.model.modules():
+            if isinstance(module, LogitsProcessorWithLoRA):  # would add an adapter of the output layer: there is none
+                module.forward = module.base_layer.forward
         whole = runner.sample_tokens
 
         def sample_tokens(grammar_output: Any) -> Any:
