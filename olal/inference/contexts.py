@@ -74,6 +74,11 @@ class ContextRunner:
                 found[query.adapter, query.tokens, query.lengths] = contexts
         return [found[query.adapter, query.tokens, query.lengths] for query in queries]
 
+    def keep(self, adapter: str, context: Context) -> None:
+        """Keep a context whose row is at its end, for a later turn that continues it."""
+        if self.cache.get(adapter, context.tokens) is None:
+            self.cache.put(adapter, Context(context.tokens, context.past.clone(), context.logits))
+
     def _known(self, query: ContextQuery) -> list[Context]:
         """The contexts of a query if all are there already, else none."""
         contexts: list[Context] = []
@@ -128,8 +133,9 @@ class ContextRunner:
         self.num_passes += 1
         values, row = logits.cpu().numpy(), 0
         answers: list[list[Context]] = []
-        for query, whole in zip(queries, grown, strict=True):
+        for query, view in zip(queries, grown, strict=True):
             contexts: list[Context] = []
+            whole = view.clone() if query.is_kept else view
             for length in query.lengths:
                 contexts.append(Context(query.tokens[:length], whole[:, :, :length], values[row].copy()))
                 row += 1

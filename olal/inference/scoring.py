@@ -147,9 +147,9 @@ class TrieScorer:
         self._adapters.use([adapter for adapter, *_ in chunk])
         grown, logits = self._network.extend(before, new, wanted)
         row = 0
-        for (_, jobs, node, lengths), whole in zip(chunk, grown, strict=True):
+        for (_, jobs, node, lengths), view in zip(chunk, grown, strict=True):
             if node.children:
-                past[id(node)] = whole
+                past[id(node)] = view.clone()
             self._read(jobs, lengths, logits[row : row + len(lengths)])
             row += len(lengths)
 

@@ -11,6 +11,7 @@ a drafter a pass reaches over several decisions of a row.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -30,7 +31,8 @@ from olal.models.policy_network import PolicyNetwork
 from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, Score, ScoreRequest
 
 _MOST_CACHED_IDS, _MOST_CACHED_DISTRIBUTIONS = 256, 8
-_KEPT_COMPLETION_TOKENS = 32
+# Contexts less likely than this, given their prompt, are not kept: nobody will come by them again.
+_LEAST_KEPT_LOGPROB = math.log(1 / 64)
 
 
 class TransformersEngine:
@@ -202,7 +204,7 @@ class TransformersEngine:
             if self._active.pop(row.request_id, None) is None:
                 self._queue.remove(row)
             if row.near is not None:
-                self._runner.cache.put(row.adapter.digest, row.near)
+                self._runner.keep(row.adapter.digest, row.near)
             if self._drafter is not None and row.stop_reason == "grammar":
                 self._drafter.observe(row.tokens)
             self._finished.append((row.request_id, row.completion(self._vocabulary)))
@@ -268,7 +270,7 @@ class TransformersEngine:
                 (*row.tokens, *path.tokens)[: path.lengths[-1]],
                 tuple(path.lengths),
                 near=row.near,
-                is_kept=len(row.token_ids) < _KEPT_COMPLETION_TOKENS,
+                is_kept=sum(row.logprobs) >= _LEAST_KEPT_LOGPROB,
             )
             for row, path in zip(rows, paths, strict=True)
         ]

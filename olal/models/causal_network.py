@@ -50,8 +50,9 @@ class CausalNetwork:
             wanted: per row the indices into its new tokens after which logits are wanted; None for the last of each.
 
         Returns:
-            Per row its keys and values with the new tokens included, and the wanted logits of all rows one after the
-            other, float32, shape (number wanted, vocabulary).
+            Per row its keys and values with the new tokens included, as views into those of the whole batch, which a
+            caller who keeps few of them should clone; and the wanted logits of all rows one after the other, float32,
+            shape (number wanted, vocabulary).
         """
         batch = len(new)
         lengths = [0 if cache is None else cache.shape[2] for cache in past]
@@ -76,7 +77,7 @@ class CausalNetwork:
             )
         whole = kv_of(output.past_key_values)
         grown = [
-            whole[row, :, :, longest - length : longest + len(tokens)].clone()
+            whole[row, :, :, longest - length : longest + len(tokens)]
             for row, (length, tokens) in enumerate(zip(lengths, new, strict=True))
         ]
         return grown, output.logits[0].float()

@@ -55,10 +55,12 @@ def kv_room(past: Sequence[Tensor | None], longest: int, width: int) -> DynamicC
     if longest == 0:
         return DynamicCache()
     sample = next(entry for entry in past if entry is not None)
-    whole = sample.new_zeros(len(past), sample.shape[0], sample.shape[1], longest + width, sample.shape[3])
+    whole = sample.new_empty(len(past), sample.shape[0], sample.shape[1], longest + width, sample.shape[3])
     for row, entry in enumerate(past):
+        length = 0 if entry is None else entry.shape[2]
+        whole[row, :, :, : longest - length] = 0  # masked, but what is not a number would spread all the same
         if entry is not None:
-            whole[row, :, :, longest - entry.shape[2] : longest] = entry
+            whole[row, :, :, longest - length : longest] = entry
     return _RoomyCache(whole, longest)
 
 

@@ -63,6 +63,14 @@ def decisions(completion: Completion) -> int:
     return len(completion.forced) - sum(completion.forced)
 
 
+def alike(first: list[Completion], second: list[Completion]) -> bool:
+    """Whether the same was sampled, with the same probabilities up to rounding, which depends on the batch."""
+    return all(
+        one.token_ids == other.token_ids and np.allclose(one.logprobs, other.logprobs, atol=1e-4)
+        for one, other in zip(first, second, strict=True)
+    )
+
+
 def mismatch(completion: Completion, request: GenerateRequest, oracle: Any) -> float:
     """Largest difference between an engine's numbers and the oracle's; infinite where forced tokens differ."""
     steps = oracle.steps(request.prompt_token_ids, request.grammar, completion.token_ids, request.sampling.temperature)
@@ -267,7 +275,7 @@ def test_after_a_swap_nothing_of_the_old_adapter_remains(
     assert max(mismatch(c, r, make_oracle(flat)) for c, r in zip(after, requests, strict=True)) > 1e-2
     assert {completion.adapter_version for completion in after} == {6}
     engine.load_adapter(update_of(5, flat))
-    assert engine.generate(requests) == before
+    assert alike(engine.generate(requests), before)
 
 
 def test_the_adapter_is_a_copy_of_what_was_handed_over(
@@ -281,7 +289,7 @@ def test_the_adapter_is_a_copy_of_what_was_handed_over(
     engine.load_adapter(update_of(7, handed))
     handed[:] = 0
 
-    assert engine.generate(requests) == expected
+    assert alike(engine.generate(requests), expected)
 
 
 @pytest.mark.parametrize("damage", ["digest", "value", "size", "dtype"])
@@ -302,7 +310,7 @@ def test_an_adapter_that_does_not_match_is_refused(
 
     assert engine.adapter_version == 5
     assert engine.adapter_digest == update_of(5, flat).digest
-    assert engine.generate(requests) == before
+    assert alike(engine.generate(requests), before)
 
 
 def test_a_prompt_without_room_is_told_how_long_it_may_be(engine: Engine, tiny_engine: Any, ask: Ask) -> None:
@@ -339,7 +347,7 @@ def test_what_is_wrong_with_one_request_is_told_in_its_answer_and_harms_no_other
     assert (refused.stop_reason, refused.token_ids) == ("error", ())
     assert re.search(reason, refused.error)
     assert "\n" not in refused.error
-    assert answers == expected
+    assert alike(answers, expected)
 
 
 def test_nothing_to_do_is_done(engine: Engine) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from olal.grammar import choice_grammar, regex_grammar
+from olal.inference.contexts import ContextQuery, ContextRunner
 from olal.inference.transformers_engine import TransformersEngine
 from olal.models.policy_network import PolicyNetwork
 from olal.types import AdapterUpdate, GenerateRequest, Message
@@ -153,3 +154,24 @@ def test_a_chat_template_without_a_system_role_gets_the_instructions_with_the_fi
     tokens = TransformersEngine(network).encode([Message("system", "Go."), Message("user", "lake row=0")])
 
     assert tokens == tuple(tokenizer.encode("<user>Go.\n\nlake row=0").ids)
+
+
+def test_a_kept_context_does_not_hold_on_to_its_batch(tiny_engine: PolicyNetwork, ask: Ask) -> None:
+    runner = ContextRunner(tiny_engine, lambda _: None, cache_bytes=1 << 20, width=8)
+    queries = [ContextQuery("", tuple(range(10, 10 + length)), (length,)) for length in (40, 3)]
+
+    runner.run(queries)
+    short = runner.cache.get("", (10, 11, 12))
+
+    assert short.past.untyped_storage().nbytes() == short.past.nbytes
+
+
+def test_a_context_nobody_will_meet_again_is_not_kept(network: CountingNetwork, ask: Ask) -> None:
+    engine = TransformersEngine(network)
+    requests = ask(regex_grammar("[a-z]{40}"), [3], temperature=5.0)
+    engine.generate(requests)
+    passes = len(network.passes)
+
+    engine.generate(requests)
+
+    assert 0 < len(network.passes) - passes < passes

@@ -69,12 +69,6 @@ def test_contexts_may_be_continued_again_and_again(network: PolicyNetwork) -> No
         assert torch.allclose(logits[row], full(network, ids[:9])[-1], atol=1e-4)
 
 
-def test_a_grown_context_does_not_hold_on_to_its_batch(network: PolicyNetwork) -> None:
-    grown, _ = network.extend([None, None], [tokens(20, 1), tokens(3, 2)])
-
-    assert grown[1].untyped_storage().nbytes() == grown[1].nbytes
-
-
 def test_logits_at_positions_equal_a_full_forward(network: PolicyNetwork) -> None:
     sequences = [tokens(length, length) for length in (3, 11, 1, 7)]
     rows, columns = torch.tensor([1, 0, 3, 1, 2, 1]), torch.tensor([10, 2, 0, 4, 0, 10])
