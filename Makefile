@@ -4,16 +4,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup setup-vllm demo test test-vllm lint format bench clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv and install olal with its tools; nothing to do the second time
 	@$(PYTHON) tools/setup_venv.py
 
 demo: setup ## Train on the grid world with two rollout workers
 	$(BIN)/olal launch configs/gridworld.yaml --workers 2
+
+setup-vllm: ## Make .venv-vllm and install olal with vLLM; nothing to do the second time
+	@$(PYTHON) tools/setup_venv.py --vllm
+
+test-vllm: setup-vllm ## Run the tests of the vLLM engine
+	.venv-vllm/bin/python -m pytest tests/vllm tests/inference/test_engine_conformance.py --engines vllm
 
 test: setup ## Run the whole test suite
 	$(BIN)/python -m pytest

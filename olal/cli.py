@@ -63,6 +63,9 @@ def _examples(*lines: str) -> str:
 AddressOption = Annotated[
     str | None, typer.Option(help="Ray cluster to join, as HOST:PORT or auto; the default starts one here.")
 ]
+EngineOption = Annotated[
+    str | None, typer.Option(help="auto, vllm or transformers; auto takes vLLM where it is installed and has a GPU.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
@@ -83,6 +86,7 @@ def launch(
     env: Annotated[str | None, typer.Option(help="Environment, such as gridworld or gymnasium:Blackjack-v1.")] = None,
     model: Annotated[str | None, typer.Option(help="Model directory or hub id, or tiny.")] = None,
     learner: Annotated[str | None, typer.Option(help="ppo, mezo, grpo, rloo or reinforce.")] = None,
+    engine: EngineOption = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where to write; the default is runs/NAME-DATE-TIME.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     updates: Annotated[int | None, typer.Option(help="Learner updates.")] = None,
@@ -103,6 +107,7 @@ def launch(
         "env.id": env,
         "model.path": model,
         "learner.kind": learner,
+        "engine.kind": engine,
         "seed": seed,
         "training.updates": updates,
     }
@@ -147,6 +152,7 @@ def evaluate(
     temperature: Annotated[
         float | None, typer.Option(help="Sampling temperature, 0 for the most likely action; the default is the run's.")
     ] = None,
+    engine: EngineOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object with a field score.")] = False,
 ) -> None:
     """Measure a run's policy on episodes it was never trained on.
@@ -157,7 +163,8 @@ def evaluate(
     _require_at_least(0, "--temperature", temperature)
     from olal.experiments.evaluate import evaluate_run
 
-    summary = evaluate_run(run, episodes, temperature)
+    kind = None if engine is None else load_config([], {"engine.kind": engine}).engine.kind
+    summary = evaluate_run(run, episodes, temperature, kind)
     if as_json:
         from olal.console import evaluation_record
 

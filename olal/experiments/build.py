@@ -41,18 +41,26 @@ def build_env(config: RunConfig) -> Environment:
     )
 
 
-def build_network(config: RunConfig) -> PolicyNetwork:
+def build_network(config: RunConfig, *, is_hollow: bool = False) -> PolicyNetwork:
     """Base model and LoRA bank, with the adapter that every process of the run starts from.
+
+    Args:
+        config: of the run.
+        is_hollow: leave the weights out, for an engine that holds them itself.
 
     Raises:
         ModelInvalid: the model cannot be loaded or has no module to adapt.
     """
     from olal.models.base_model import load_base_model
+    from olal.models.hollow_model import load_hollow_model
     from olal.models.lora_bank import LoraBank
     from olal.models.policy_network import PolicyNetwork
 
     model = config.model
-    base = load_base_model(model.path, dtype=model.dtype, device=model.device, threads=model.threads)
+    if is_hollow:
+        base = load_hollow_model(model.path, dtype=model.dtype)
+    else:
+        base = load_base_model(model.path, dtype=model.dtype, device=model.device, threads=model.threads)
     bank = LoraBank(
         base.network,
         rank=config.adapter.rank,
@@ -63,20 +71,28 @@ def build_network(config: RunConfig) -> PolicyNetwork:
     return PolicyNetwork(base, bank)
 
 
-def build_engine(config: RunConfig) -> Engine:
-    """The engine that samples actions."""
-    from olal.experiments.build_engine import build_transformers_engine
+def build_engine(config: RunConfig) -> tuple[Engine, LoraBank]:
+    """The engine that samples actions, and the bank whose layout its adapters have.
 
-    return build_transformers_engine(config, build_network(config))
+    Raises:
+        ConfigError: the engine is not installed or refuses the settings.
+        ModelInvalid: the model cannot be loaded or has no module to adapt.
+    """
+    from olal.experiments.build_engine import build_transformers_engine, build_vllm_engine, choose_engine
+
+    if choose_engine(config) == "vllm":
+        network = build_network(config, is_hollow=True)
+        return build_vllm_engine(config, network), network.bank
+    network = build_network(config)
+    return build_transformers_engine(config, network), network.bank
 
 
 def build_collector(config: RunConfig, worker: int) -> Collector:
     """Everything one rollout worker needs."""
     from olal.rollout import Collector
 
-    return Collector(
-        lambda: build_env(config), lambda env: PromptAgent(env.instructions), build_engine(config), worker=worker
-    )
+    engine, _ = build_engine(config)
+    return Collector(lambda: build_env(config), lambda env: PromptAgent(env.instructions), engine, worker=worker)
 
 
 def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:

