@@ -7,6 +7,7 @@
     │   ├── ModelInvalid               a model directory that is missing or incomplete
     │   └── RunDirectoryInvalid        not a run, not writable, or already taken
     ├── GrammarError(ValueError)       a grammar that does not compile, or a token it forbids
+    │   └── UnsupportedSchema          a JSON Schema keyword that no grammar enforces
     ├── AdapterMismatch(ValueError)    an adapter of another layout, base or digest
     ├── CheckpointCorrupt(ValueError)  a checkpoint that is incomplete or altered
     ├── ClusterError(RuntimeError)     exit 3: no cluster, or one that cannot hold the run
@@ -48,6 +49,10 @@ class RunDirectoryInvalid(ConfigError):
 
 class GrammarError(OlalError, ValueError):
     """A grammar that does not compile, or tokens that it forbids."""
+
+
+class UnsupportedSchema(GrammarError):
+    """A JSON Schema that holds a keyword or format which its grammar could not enforce."""
 
 
 class AdapterMismatch(OlalError, ValueError):

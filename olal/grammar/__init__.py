@@ -2,6 +2,8 @@
 
 from olal.grammar.action_grammar import ActionGrammar
 from olal.grammar.build import choice_grammar, json_grammar, lark_grammar, regex_grammar
+from olal.grammar.ending import Ending, find_ending
+from olal.grammar.json_path import DecisionTracker, JsonPath, is_decision
 from olal.grammar.legal_sets import GrammarState
 from olal.grammar.matcher import Vocabulary
 from olal.grammar.python_types import type_grammar
@@ -10,10 +12,15 @@ from olal.grammar.union import union_grammar
 
 __all__ = [
     "ActionGrammar",
+    "DecisionTracker",
+    "Ending",
     "GrammarState",
+    "JsonPath",
     "ToolCall",
     "Vocabulary",
     "choice_grammar",
+    "find_ending",
+    "is_decision",
     "json_grammar",
     "lark_grammar",
     "parse_tool_calls",

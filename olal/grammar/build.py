@@ -13,10 +13,11 @@ from typing import Any
 
 from olal.errors import GrammarError
 from olal.grammar.grammar_text import make_spec
-from olal.grammar.matcher import compile_problem
+from olal.grammar.schema_check import COMPACT, check_schema
+from olal.grammar.schema_decisions import take_decisions
 from olal.types import GrammarSpec
 
-_COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+_checked: dict[str, None] = {}
 
 
 def choice_grammar(choices: Sequence[str]) -> GrammarSpec:
@@ -60,15 +61,23 @@ def json_grammar(schema: Mapping[str, Any]) -> GrammarSpec:
     Flexible whitespace would give one action many spellings and spread its probability over them. Numbers keep the
     spellings that JSON gives them ("-0", "1.50"); where that matters, use a pattern.
 
+    A property whose schema has `"x-decision": true` is a decision: its path goes to the spec's `decisions`, and the
+    text is the same as without.
+
     Args:
         schema: as the standard reads it; an object without `additionalProperties: false` may have any other property.
 
     Raises:
+        UnsupportedSchema: a keyword or format that is not enforced, with its path in the schema.
         GrammarError: the schema holds what JSON cannot, or no value is valid under it.
     """
-    spec = make_spec([{"name": "json", "json_schema": {**schema, "x-guidance": _COMPACT}}])
-    if problem := compile_problem(spec.text):
-        raise GrammarError(f"the schema does not compile: {problem}")
+    clean, decisions = take_decisions(schema)
+    spec = make_spec([{"name": "json", "json_schema": {**clean, "x-guidance": COMPACT}}], decisions)
+    if spec.text not in _checked:
+        check_schema(clean)
+        _checked[spec.text] = None
+        if len(_checked) > 4096:
+            del _checked[next(iter(_checked))]
     return spec
 
 
