@@ -1,4 +1,7 @@
-"""The one form of every benchmark: a table on the terminal, and with `--json PATH` a list of measurements."""
+"""The one form of every benchmark: a table on the terminal, and with `--json PATH` the same as JSON.
+
+The JSON says with what command, on what hardware and with which versions the numbers were measured.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import os
 import platform
 import sys
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+_PACKAGES = ("torch", "transformers", "llguidance", "outlines", "gymnasium", "ray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +54,41 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def hardware() -> str:
+    """Cores and processor in one line."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = models[0] if models else platform.processor()
+    return f"{os.cpu_count()} x {name} ({platform.machine()}, {platform.system()})"
+
+
 def report(measurements: list[Measurement], json_path: Path | None) -> None:
     """Print the table, write the JSON, and exit with 1 if a goal is missed."""
     width = max(len(measurement.name) for measurement in measurements)
-    print(f"\n{sys.argv[0]} on {os.cpu_count()} x {platform.processor() or platform.machine()}")
+    print(f"\n{sys.argv[0]} on {hardware()}")
     for m in measurements:
         verdict = {True: "holds", False: "MISSED", None: ""}[m.holds]
         baseline = "" if m.baseline is None else f"baseline {m.baseline:.4g}"
         print(f"  {m.name:<{width}}  {m.value:>10.4g} {m.unit:<10} {m.goal:<9} {verdict:<7} {baseline}".rstrip())
     if json_path is not None:
+        record = {
+            "command": " ".join(["python", *sys.argv]),
+            "hardware": hardware(),
+            "versions": {"python": platform.python_version()} | _versions(),
+            "measurements": [asdict(measurement) for measurement in measurements],
+        }
         json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps([asdict(measurement) for measurement in measurements], indent=2) + "\n")
+        json_path.write_text(json.dumps(record, indent=2) + "\n")
     sys.exit(1 if any(measurement.holds is False for measurement in measurements) else 0)
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that numbers depend on, as far as they are installed."""
+    found: dict[str, str] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

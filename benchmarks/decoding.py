@@ -67,13 +67,18 @@ class Race:
         """Passes that an action waited for."""
         return sum(completion.num_passes for completion in self.completions) / len(self.completions)
 
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens per second of olal's cold turns, forced ones included."""
+        return BATCH * self.tokens_per_action / median(self.cold)
+
     def __str__(self) -> str:
         theirs = sum(self.outlines_tokens) / len(self.outlines_tokens)
         return (
             f"{self.actions.name:<12} {BATCH / median(self.cold):>8.0f} actions/s cold, "
             f"{BATCH / median(self.again):.0f} again, outlines {BATCH / median(self.outlines):.1f}: "
             f"{self.ratio(self.cold):.1f} and {self.ratio(self.again):.1f} times; "
-            f"{BATCH * self.tokens_per_action / median(self.cold):.0f} tokens/s; {self.tokens_per_action:.1f} tokens "
+            f"{self.tokens_per_s:.0f} tokens/s; {self.tokens_per_action:.1f} tokens "
             f"in {self.passes_per_action:.1f} passes (outlines {theirs:.1f} in as many)"
         )
 
@@ -194,6 +199,7 @@ def main() -> None:
             *(measure(f"vs_outlines_{name}_again", one.ratio(one.again), "ratio") for name, one in done.items()),
             measure("vs_outlines_gridworld_in_play", in_play, "ratio"),
             *(measure(f"vs_outlines_{name}_cold_41M", one.ratio(one.cold), "ratio") for name, one in middle.items()),
+            *(measure(f"tokens_per_s_{name}_cold", one.tokens_per_s, "1/s") for name, one in done.items()),
             measure("gridworld_env_steps_per_s", steps_per_s, "1/s"),
             *drafts,
             *masks,

@@ -3,7 +3,8 @@
 Such a loop asks the model for one action of one environment at a time: it renders the chat so far, lets `generate`
 write up to 32 tokens, and looks for an action in what came back. Here it runs the base model without LoRA layers; a
 collector plays the 512 episodes of one update under an adapter that it loads at the start, so that its caches start
-empty each time. Both take turns in one process, and each ratio is one between neighbours.
+empty each time. Both take turns in one process, and each ratio is one between neighbours. What gymnasium itself can do
+with random actions, without a model, is told beside them: no engine gets past it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import count
 from statistics import median
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from _models import LOOP, Pair, fresh_adapter, load_pair
@@ -109,6 +111,20 @@ def make_ours(pair: Pair) -> Ours:
     return Ours(pair, Collector(lambda: make_env(ENV, {}), lambda env: PromptAgent(env.instructions), engine))
 
 
+def env_alone(episodes: int) -> float:
+    """Steps a second of the environment with random actions and nothing to choose them."""
+    env, steps = gymnasium.make("Blackjack-v1"), 0
+    started = time.perf_counter()
+    for seed in range(episodes):
+        env.reset(seed=seed)
+        is_over = False
+        while not is_over:
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            is_over = terminated or truncated
+            steps += 1
+    return steps / (time.perf_counter() - started)
+
+
 def compare(name: str, goal: str, *, repeats: int, episodes: int, loop_steps: int) -> list[Measurement]:
     """Let both play in turns.
 
@@ -154,6 +170,8 @@ def main() -> None:
     settings = {"repeats": options.repeats, "episodes": options.episodes, "loop_steps": options.loop_steps}
     measurements = compare(LOOP.name, ">= 100", **settings)
     measurements += compare("tiny", "", **settings)
+    alone = median(env_alone(options.episodes) for _ in range(options.repeats))
+    measurements.append(measure("env_alone_steps_per_s", alone, "1/s"))
     report(measurements, options.json)
 
 
