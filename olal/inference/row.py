@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from olal.errors import GrammarError
 from olal.grammar import GrammarState, Vocabulary
 from olal.inference.adapter_slots import AdapterSlot
 from olal.inference.context_cache import Context
@@ -54,6 +55,27 @@ class Row:
     def tokens(self) -> tuple[int, ...]:
         """Prompt and completion so far."""
         return (*self.request.prompt_token_ids, *self.token_ids)
+
+    def advance(self, vocabulary: Vocabulary) -> None:
+        """Append forced tokens, up to the next decision or the end of the row."""
+        if self.stop_reason is not None:
+            return
+        self.state = None
+        room = self.room
+        try:
+            run, state = vocabulary.forced_run(self.request.grammar, self.token_ids, limit=room + 1)
+        except GrammarError as error:
+            self.fail(error)
+            return
+        self.force(run[:room])
+        if len(run) > room or (not state.is_complete and len(run) == room):
+            self.stop_reason = "length"
+        elif state.is_complete:
+            self.stop_reason = "grammar"
+        elif self.num_decisions == self.request.max_decisions:
+            self.stop_reason = "paused"
+        else:
+            self.state = state
 
     def force(self, tokens: tuple[int, ...]) -> None:
         """Append tokens that had no alternative."""

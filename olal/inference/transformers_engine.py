@@ -16,11 +16,13 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
-from olal.errors import ConfigError, GrammarError
+from olal.errors import ConfigError
 from olal.grammar import GrammarState
+from olal.grammar.json_path import is_decision
 from olal.inference.adapter_slots import AdapterSlots
 from olal.inference.context_cache import Context
 from olal.inference.contexts import ContextQuery, ContextRunner
+from olal.inference.length_judge import LengthJudge
 from olal.inference.prompts import encode_messages
 from olal.inference.row import Row
 from olal.inference.sampler import LegalDistribution, draw, legal_distribution, noise_key
@@ -70,6 +72,7 @@ class TransformersEngine:
         self._scorer = TrieScorer(network, self._adapters, self._runner.cache, width=max_batch)
         self._drafter, self._num_draft_tokens, self._delegate = drafter, num_draft_tokens, delegate
         self._meter = SpeculationMeter()
+        self._judge = LengthJudge(self._vocabulary)
         self._clock = clock
         self._ids = itertools.count()
         self._queue: deque[Row] = deque()
@@ -166,7 +169,7 @@ class TransformersEngine:
         while self._queue and len(self._active) < self._max_batch:
             row = self._queue.popleft()
             self._active[row.request_id] = row
-            self._advance(row)
+            row.advance(self._vocabulary)
         waiting = [row for row in self._active.values() if row.stop_reason is None]
         if waiting:
             self._round(waiting)
@@ -203,6 +206,7 @@ class TransformersEngine:
         for row in [row for row in self._rows() if row.stop_reason is not None]:
             if self._active.pop(row.request_id, None) is None:
                 self._queue.remove(row)
+            self._judge.judge(row)
             if row.near is not None:
                 self._runner.keep(row.adapter.digest, row.near)
             if self._drafter is not None and row.stop_reason == "grammar":
@@ -215,27 +219,6 @@ class TransformersEngine:
             self._adapters.drop(digest)
             self._runner.cache.forget(digest)
         self._replaced &= in_use
-
-    def _advance(self, row: Row) -> None:
-        """Append forced tokens, up to the next decision or the end of the row."""
-        if row.stop_reason is not None:
-            return
-        try:
-            run, state = self._vocabulary.forced_run(row.request.grammar, row.token_ids, limit=row.room + 1)
-        except GrammarError as error:
-            row.fail(error)
-            return
-        room = row.room
-        row.force(run[:room])
-        row.state = None
-        if len(run) > room or (not state.is_complete and len(run) == room):
-            row.stop_reason = "length"
-        elif state.is_complete:
-            row.stop_reason = "grammar"
-        elif row.num_decisions == row.request.max_decisions:
-            row.stop_reason = "paused"
-        else:
-            row.state = state
 
     def _round(self, rows: Sequence[Row]) -> None:
         """Let every row make its decision, and those that follow from accepted guesses."""
@@ -294,7 +277,7 @@ class TransformersEngine:
         token, logprob = draw(distribution, row.key, len(row.token_ids))
         row.decide(token, logprob, distribution.log_legal_mass, is_delegated=is_delegated)
         self.num_decisions += 1
-        self._advance(row)
+        row.advance(self._vocabulary)
         return token
 
     def _distribution(self, row: Row, state: GrammarState, context: Context) -> LegalDistribution:
@@ -309,7 +292,5 @@ class TransformersEngine:
 
     def _is_delegated(self, row: Row) -> bool:
         """Whether the small model writes the next token: outside of the fields marked as decisions, where some are."""
-        from olal.grammar.json_path import is_decision
-
         grammar = row.request.grammar
         return bool(grammar.decisions) and not is_decision(grammar, self._vocabulary.text(row.token_ids))

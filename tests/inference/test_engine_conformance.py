@@ -234,15 +234,29 @@ def test_a_completion_is_cut_at_its_length(engine: Engine, ask: Ask) -> None:
         [cut] = engine.generate(ask(grammar, [3], max_tokens=room))
         assert cut.token_ids == whole.token_ids[:room]
         assert cut.logprobs == whole.logprobs[:room]
-        assert cut.stop_reason == ("grammar" if room >= len(whole.token_ids) else "length")
+        assert cut.stop_reason == ("grammar" if room >= len(whole.token_ids) else "length" if room >= 7 else "error")
         assert whole.text.startswith(cut.text)
 
 
-def test_a_grammar_that_never_ends_is_cut_too(engine: Engine, ask: Ask) -> None:
-    [completion] = engine.generate(ask(lark_grammar('start: "left" start'), max_tokens=9))
+NO_SENTENCE = {
+    "endless": lark_grammar('start: "left" start'),
+    "brackets": lark_grammar('start: "(" start ")"'),
+    "forced": choice_grammar(["left right forward " * 20]),
+}
 
-    assert len(completion.token_ids) == 9
-    assert completion.stop_reason == "length"
+
+@pytest.mark.parametrize("name", NO_SENTENCE)
+def test_a_grammar_without_a_sentence_so_short_is_told_from_a_cut(engine: Engine, ask: Ask, name: str) -> None:
+    impossible, possible = (
+        ask(NO_SENTENCE[name], [1], max_tokens=9),
+        ask(regex_grammar("[a-z]{5,200}"), [1], max_tokens=9),
+    )
+
+    refused, cut = engine.generate([*impossible, *possible])
+
+    assert refused.stop_reason == "error"
+    assert "no sentence of at most 9 tokens" in refused.error
+    assert (cut.stop_reason, len(cut.token_ids)) == ("length", 6)
 
 
 def test_grammars_and_temperatures_may_differ_within_a_batch(engine: Engine, oracle: Any, ask: Ask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from olal.errors import GrammarError
 from olal.grammar import GrammarState, Vocabulary
+from olal.grammar.json_path import is_decision
 from olal.inference.row import Row
 
 
@@ -42,8 +43,6 @@ class DraftPath:
     @property
     def is_at_decision_field(self) -> bool:
         """Whether the next token belongs to a field that the grammar marks as a decision."""
-        from olal.grammar.json_path import is_decision
-
         grammar = self.row.request.grammar
         return bool(grammar.decisions) and is_decision(grammar, self._vocabulary.text(self.completion))
 
