@@ -5,7 +5,8 @@ Engine and learner have a network each, as in production. torch is imported only
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ from olal.grammar import Vocabulary
 from olal.models.model_path import TINY_PATH
 
 if TYPE_CHECKING:
+    from olal.inference.speculation import Drafter
+    from olal.inference.vllm.engine import VllmEngine
     from olal.models.policy_network import PolicyNetwork
 
 settings.register_profile(
@@ -29,6 +32,17 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("olal")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_text = "engine under test; vllm needs .venv-vllm"
+    parser.addoption("--engines", choices=["transformers", "vllm"], default="transformers", help=help_text)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests of the vLLM engine need its environment, and run only where it is asked for."""
+    is_vllm = collection_path == Path(__file__).parent / "vllm"
+    return True if is_vllm and config.getoption("engines") != "vllm" else None
 
 
 @pytest.fixture(scope="session")
@@ -95,3 +109,33 @@ def random_flat() -> Callable[..., NDArray[np.float32]]:
         return (network.bank.initial + std * noise).astype(np.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def vllm_engine() -> Iterator[VllmEngine]:
+    """The one vLLM engine of a test run: making one takes seconds, and a process may not have two."""
+    from olal.inference.vllm.engine import VllmEngine
+    from olal.models.hollow_model import load_hollow_model
+    from olal.models.lora_bank import LoraBank
+    from olal.models.policy_network import PolicyNetwork
+
+    base = load_hollow_model("tiny")
+    network = PolicyNetwork(base, LoraBank(base.network, rank=4, alpha=8.0, targets="all-linear", seed=0))
+    engine = VllmEngine(network, kv_cache_bytes=64 << 20, max_batch=64)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def reset_vllm_engine(vllm_engine: VllmEngine) -> Callable[..., VllmEngine]:
+    """The vLLM engine as if it were new: nothing in flight, another drafter."""
+
+    def reset(*, drafter: Drafter | None = None, **options: int) -> VllmEngine:
+        if options:
+            pytest.skip(f"vLLM is given these when it starts: {options}")
+        while vllm_engine.num_unfinished:
+            vllm_engine.step()
+        vllm_engine.drafter = drafter
+        return vllm_engine
+
+    return reset

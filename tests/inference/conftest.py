@@ -8,7 +8,9 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +25,6 @@ from olal.inference.transformers_engine import TransformersEngine
 from olal.models.model_path import TINY_PATH
 from olal.models.policy_network import PolicyNetwork
 from olal.types import AdapterUpdate, GenerateRequest, GrammarSpec, SamplingParams
-
-ENGINES: dict[str, Callable[..., Engine]] = {"transformers": TransformersEngine}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,13 @@ def update_of(tiny_engine: PolicyNetwork) -> Callable[[int, np.ndarray], Adapter
     return make
 
 
-@pytest.fixture(params=ENGINES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The engine under test is part of a test's name."""
+    if "make_engine" in metafunc.fixturenames:
+        metafunc.parametrize("make_engine", [metafunc.config.getoption("engines")], indirect=True)
+
+
+@pytest.fixture
 def make_engine(
     request: pytest.FixtureRequest,
     tiny_engine: PolicyNetwork,
@@ -107,11 +113,15 @@ def make_engine(
 ) -> Callable[..., Engine]:
     """A fresh engine under version 5, the random adapter. They share a network: use one after the other."""
 
-    def make(**options: int) -> Engine:
-        engine = ENGINES[request.param](tiny_engine, **options)
+    def make(**options: Any) -> Engine:
+        engine = make_one(**options)
         engine.load_adapter(update_of(5, flat))
         return engine
 
+    if request.param == "transformers":
+        make_one = partial(TransformersEngine, tiny_engine)
+    else:
+        make_one = request.getfixturevalue("reset_vllm_engine")
     return make
 
 

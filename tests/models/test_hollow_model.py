@@ -1,4 +1,4 @@
-"""A hollow model says of an adapter what the whole model says (layout, first values, description); it has no weights."""
+"""A hollow model says of an adapter what the whole model says (layout, first values, description) without weights."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from olal.models.model_path import resolve_model_path
 from olal.models.policy_network import PolicyNetwork
 from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, Score, ScoreRequest
 
-_MOST_FORCED_TOKENS = 32
+_MOST_AHEAD = 32
 
 
 class VllmEngine:
@@ -69,8 +69,7 @@ class VllmEngine:
         base, bank = network.base, network.bank
         self._tokenizer, self._vocabulary = base.tokenizer, base.vocabulary
         self._adapters, self._layout = AdapterSlots(bank), bank.layout
-        most = max(_MOST_FORCED_TOKENS, num_draft_tokens if drafter is not None else 0)
-        self._drafter = drafter
+        most = max(_MOST_AHEAD, num_draft_tokens)
         self._table = SeatTable(base.vocabulary, drafter, num_choices=num_draft_tokens, num_tokens=most)
         self._scores = ScoreTable(base.vocabulary)
         settings = CoreSettings(
@@ -92,6 +91,15 @@ class VllmEngine:
         self._active: OrderedDict[int, Row] = OrderedDict()
         self._finished: list[tuple[int, Completion]] = []
         self._replaced: set[str] = set()
+
+    @property
+    def drafter(self) -> Drafter | None:
+        """Who guesses ahead; another one may take over between two steps, since no draw depends on it."""
+        return self._table.drafter
+
+    @drafter.setter
+    def drafter(self, drafter: Drafter | None) -> None:
+        self._table.drafter = drafter
 
     @property
     def num_passes(self) -> int:
@@ -243,7 +251,7 @@ class VllmEngine:
         """One model pass; the draws are made within it."""
         started, before, drafted = time.perf_counter(), self.num_decisions, self._table.has_drafts
         self._core.step()
-        if self._drafter is not None:
+        if self.drafter is not None:
             made, duration_s = self.num_decisions - before, time.perf_counter() - started
             self._table.meter.record(num_waiting, drafted=drafted, num_decisions=made, duration_s=duration_s)
 
@@ -276,8 +284,8 @@ class VllmEngine:
         for row in stopped:
             if self._active.pop(row.request_id, None) is None:
                 self._queue.remove(row)
-            if self._drafter is not None and row.stop_reason == "grammar":
-                self._drafter.observe(row.tokens)
+            if self.drafter is not None and row.stop_reason == "grammar":
+                self.drafter.observe(row.tokens)
             self._finished.append((row.request_id, row.completion(self._vocabulary)))
 
     def _drop_replaced(self) -> None:

@@ -75,7 +75,7 @@ class SeatTable:
         self.has_drafts = False
         self.meter = SpeculationMeter()
         self._vocabulary = vocabulary
-        self._drafter = drafter
+        self.drafter = drafter
         self._num_choices = num_choices
         self._num_tokens = num_tokens
 
@@ -88,11 +88,11 @@ class SeatTable:
         """Write the next drafts of these rows: what is forced, and guesses behind it."""
         seats = [self.seats[name] for name in names if name in self.seats]
         waiting = [seat for seat in seats if seat.row.state is not None]
-        self.has_drafts = self._drafter is not None and self.meter.wants_drafts(len(waiting))
+        self.has_drafts = self.drafter is not None and self.meter.wants_drafts(len(waiting))
         limit = self._num_choices if self.has_drafts else 0
         paths = [DraftPath(self._vocabulary, seat.row, limit) for seat in waiting]
-        if self.has_drafts and self._drafter is not None:
-            self._drafter.propose(paths)
+        if self.has_drafts and self.drafter is not None:
+            self.drafter.propose(paths)
         for seat, path in zip(waiting, paths, strict=True):
             seat.draft = [*seat.pending, *path.tokens][: self._num_tokens]
             seat.lengths = path.lengths
