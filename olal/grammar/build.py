@@ -15,6 +15,7 @@ from olal.errors import GrammarError
 from olal.grammar.grammar_text import make_spec
 from olal.grammar.schema_check import COMPACT, check_schema
 from olal.grammar.schema_decisions import take_decisions
+from olal.grammar.schema_formats import with_exact_formats
 from olal.types import GrammarSpec
 
 _checked: dict[str, None] = {}
@@ -72,7 +73,7 @@ def json_grammar(schema: Mapping[str, Any]) -> GrammarSpec:
         GrammarError: the schema holds what JSON cannot, or no value is valid under it.
     """
     clean, decisions = take_decisions(schema)
-    spec = make_spec([{"name": "json", "json_schema": {**clean, "x-guidance": COMPACT}}], decisions)
+    spec = make_spec([{"name": "json", "json_schema": {**with_exact_formats(clean), "x-guidance": COMPACT}}], decisions)
     if spec.text not in _checked:
         check_schema(clean)
         _checked[spec.text] = None

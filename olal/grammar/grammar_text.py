@@ -57,9 +57,3 @@ def _rename(member: Member, name: str, renamed: Mapping[str, str]) -> Member:
         return match[0] if old is None else f"@{renamed.get(old, old)}"
 
     return {**member, "name": name, "lark_grammar": _REFERENCE.sub(refer, member["lark_grammar"])}
-
-
-def is_json(spec: GrammarSpec) -> bool:
-    """Whether every sentence of the grammar is a JSON value of one schema."""
-    members = json.loads(spec.text)["grammars"]
-    return "json_schema" in members[0]

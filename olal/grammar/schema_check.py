@@ -121,8 +121,20 @@ def _check_keywords(schema: Any, path: str) -> None:
                 f"{path}.{key}: this keyword is not supported; enforced are {', '.join(sorted(ENFORCED))}; "
                 f"a keyword of your own must begin with x-: {key!r}"
             )
+    _check_least_properties(schema, path)
     for keys, inner in subschemas(schema):
         _check_keywords(inner, ".".join((path, *keys)))
+
+
+def _check_least_properties(schema: Mapping[str, Any], path: str) -> None:
+    """Refuse a least number of properties that two of the same free name would seem to reach."""
+    least, names = schema.get("minProperties", 0), schema.get("required", ())
+    is_open = schema.get("additionalProperties", True) is not False or bool(schema.get("patternProperties"))
+    if isinstance(least, int) and is_open and least > len(names) + 1:
+        raise UnsupportedSchema(
+            f"{path}.minProperties: must be at most one more than the required properties where others have free "
+            f"names, since nothing keeps these from being the same twice: {least}"
+        )
 
 
 def _text(schema: Any) -> str:

@@ -71,7 +71,7 @@ def _resolve(root: Mapping[str, Any], reference: str) -> Any:
     found: Any = root
     for part in reference.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
-        inner: Mapping[str, Any] = found if isinstance(found, Mapping) else dict(_numbered(found))
+        inner = cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else dict(_numbered(found))
         if key not in inner:
             return None
         found = inner[key]
