@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from olal.errors import ConfigError, GrammarError
 from olal.inference.adapter_slots import AdapterSlots
+from olal.inference.length_judge import LengthJudge
 from olal.inference.prompts import encode_messages
 from olal.inference.row import Row
 from olal.inference.sampler import noise_key
 from olal.inference.speculation import Drafter
 from olal.inference.vllm.core import CoreSettings, VllmCore
 from olal.inference.vllm.scoring import ScoreJob, ScoreTable
-from olal.inference.vllm.seats import SeatTable, advance
+from olal.inference.vllm.seats import SeatTable
 from olal.models.model_path import resolve_model_path
 from olal.models.policy_network import PolicyNetwork
 from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, Score, ScoreRequest
@@ -71,7 +72,7 @@ class VllmEngine:
         self._adapters, self._layout = AdapterSlots(bank), bank.layout
         most = max(_MOST_AHEAD, num_draft_tokens)
         self._table = SeatTable(base.vocabulary, drafter, num_choices=num_draft_tokens, num_tokens=most)
-        self._scores = ScoreTable(base.vocabulary)
+        self._scores, self._judge = ScoreTable(base.vocabulary), LengthJudge(base.vocabulary)
         settings = CoreSettings(
             path=resolve_model_path(base.path),
             dtype=dtype,
@@ -194,7 +195,7 @@ class VllmEngine:
         while self._queue and len(self._active) < self._max_batch:
             row = self._queue.popleft()
             self._active[row.request_id] = row
-            advance(row, self._vocabulary)
+            row.advance(self._vocabulary)
             if row.stop_reason is None:
                 self._seat(row)
         num_waiting = sum(row.stop_reason is None for row in self._active.values())
@@ -284,6 +285,7 @@ class VllmEngine:
         for row in stopped:
             if self._active.pop(row.request_id, None) is None:
                 self._queue.remove(row)
+            self._judge.judge(row)
             if self.drafter is not None and row.stop_reason == "grammar":
                 self.drafter.observe(row.tokens)
             self._finished.append((row.request_id, row.completion(self._vocabulary)))

@@ -163,29 +163,7 @@ class SeatTable:
         token, logprob = draw(distribution, row.key, len(row.token_ids))
         row.decide(token, logprob, distribution.log_legal_mass)
         self.num_decisions += 1
-        advance(row, self._vocabulary)
-
-
-def advance(row: Row, vocabulary: Vocabulary) -> None:
-    """Append forced tokens, up to the next decision or the end of the row."""
-    if row.stop_reason is not None:
-        return
-    row.state = None
-    try:
-        run, state = vocabulary.forced_run(row.request.grammar, row.token_ids, limit=row.room + 1)
-    except GrammarError as error:
-        row.fail(error)
-        return
-    room = row.room
-    row.force(run[:room])
-    if len(run) > room or (not state.is_complete and len(run) == room):
-        row.stop_reason = "length"
-    elif state.is_complete:
-        row.stop_reason = "grammar"
-    elif row.num_decisions == row.request.max_decisions:
-        row.stop_reason = "paused"
-    else:
-        row.state = state
+        row.advance(self._vocabulary)
 
 
 def _is_same_set(mask: NDArray[np.uint32], legal: NDArray[np.int64]) -> bool:
