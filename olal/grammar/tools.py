@@ -61,7 +61,8 @@ def tool_grammar(tools: Sequence[Tool], *, parallel: bool = False, max_calls: in
         members.extend(members_of(arguments, f"tool{i}"))
         decisions.extend(f"{'*.' if parallel else ''}arguments.{path}" for path in arguments.decisions)
     call = "call: " + " | ".join(calls)
-    start = f'start: "[" call ("," call){{0,{max_calls - 1}}} "]"' if parallel else "start: call"
+    more = f' ("," call){{0,{max_calls - 1}}}' if max_calls > 1 else ""
+    start = f'start: "[" call{more} "]"' if parallel else "start: call"
     spec = make_spec([{"name": "tools", "lark_grammar": f"{start}\n{call}"}, *members], decisions)
     if problem := compile_problem(spec.text):
         raise GrammarError(f"the tools' grammar does not compile ({problem}): {names}")

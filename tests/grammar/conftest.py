@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+import runpy
+import sysconfig
 from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from olal.grammar import Vocabulary
 from olal.types import GrammarSpec
@@ -42,3 +47,25 @@ def sample(vocabulary: Vocabulary, tokenizer: Tokenizer) -> Callable[[GrammarSpe
         return tokenizer.decode(prefix[:-1])
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def real_vocabulary() -> Vocabulary:
+    """A byte-level BPE of real size, with the merges of real text; its longest tokens span several JSON terminals."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=8000, special_tokens=["<eos>"], initial_alphabet=alphabet, show_progress=False
+    )
+    files = islice(sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")), 120)
+    json_text = '{"a":[{"b":"c"}],"d":[["e"],"f"],"g":{"h":"i"}}' * 2000
+    tokenizer.train_from_iterator([*(path.read_text() for path in files), json_text], trainer)
+    return Vocabulary(tokenizer.to_str(), size=tokenizer.get_vocab_size(), eos_token_id=0)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> list[Any]:
+    """The fifty grammars of the validity benchmark, with their validators."""
+    return runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "_grammars.py"))["CORPUS"]
