@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from olal.grammar import Vocabulary
 from olal.models.base_model import BaseModel
+from olal.models.causal_network import CausalNetwork
 from olal.models.lora_bank import LoraBank
 from olal.models.model_path import TINY_PATH
 from olal.models.policy_network import PolicyNetwork
@@ -91,6 +93,7 @@ def load_pair(name: str, *, large_vocabulary: bool = False) -> Pair:
         large_vocabulary: give an untrained model 32,000 tokens; otherwise it has the tiny base's tokenizer.
     """
     torch.set_num_threads(1)
+    disable_progress_bar()
     tokenizer = large_tokenizer() if large_vocabulary else AutoTokenizer.from_pretrained(TINY_PATH)
     if name == "tiny":
         plain: Any = AutoModelForCausalLM.from_pretrained(TINY_PATH, dtype=torch.float32)
@@ -109,6 +112,15 @@ def make_policy(name: str, network: Any, tokenizer: Any) -> PolicyNetwork:
     )
     bank = LoraBank(network, rank=8, alpha=16, targets="all-linear", seed=0)
     return PolicyNetwork(BaseModel(name, network, tokenizer, vocabulary), bank)
+
+
+def first_layer(pair: Pair) -> CausalNetwork:
+    """The first half of the tiny base as a draft model: one of its two layers, then its output layer."""
+    network = copy.deepcopy(pair.plain)
+    network.model.layers = network.model.layers[:1]
+    network.config.num_hidden_layers = 1
+    base = pair.policy.base
+    return CausalNetwork(BaseModel(f"{pair.name}, first layer", network, base.tokenizer, base.vocabulary))
 
 
 def untrained(shape: Shape, vocabulary_size: int) -> LlamaForCausalLM:
