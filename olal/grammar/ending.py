@@ -62,10 +62,10 @@ def find_ending(
     Raises:
         GrammarError: the grammar does not compile or forbids the prefix.
     """
-    if vocabulary.state(grammar, prefix).is_complete:
-        return Ending("found")
     if not is_productive(grammar):
         return Ending("impossible")
+    if vocabulary.state(grammar, prefix).is_complete:
+        return Ending("found")
     search = _Search(vocabulary, grammar, prefix, max_tokens)
     found = search.dive(max_states // 2)
     return Ending("found", found) if found is not None else search.exhaust(max_states // 2)

@@ -248,4 +248,6 @@ def _borrow(met: _Met, matcher: LLMatcher) -> LLMatcher:
 def _reason(matcher: LLMatcher) -> str:
     """The matcher's complaint in one line: its first, and what a regex parser adds below its drawing."""
     first, *rest = matcher.get_error().splitlines() or [""]
+    if first.startswith("NoExtension"):
+        first = f"no sentence goes on from here ({first})"
     return " ".join([first, *(line for line in rest if line.startswith("error:"))])

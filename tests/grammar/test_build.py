@@ -10,15 +10,16 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, Union
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from outlines.types import CFG, Regex
+from outlines.types import CFG, Choice, JsonSchema, Regex, either, exactly, optional
 from outlines_core import Index
 from outlines_core import Vocabulary as CoreVocabulary
 from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from olal.errors import GrammarError
 from olal.grammar import Vocabulary, choice_grammar, json_grammar, lark_grammar, regex_grammar, type_grammar
@@ -60,6 +61,23 @@ class Press:
 
 class Maybe(BaseModel):
     a: Optional[Literal["x"]] = None  # noqa: UP045
+
+
+class Turn(TypedDict):
+    to: Literal["n", "s"]
+
+
+def turn(to: Literal["n", "s"], far: Literal[True] = True) -> None: ...
+
+
+PRESSES = {f'{{"hold":{h},"key":"{k}"}}' for h in ("true", "false") for k in "ab"}
+FAR = {'{"to":"n","far":true}', '{"to":"s","far":true}'}
+
+
+def test_lists_and_dicts_are_json_whatever_they_hold(sample: Callable[[GrammarSpec, int], str]) -> None:
+    for python_type in (list[str], dict[str, int], dict, list[Inner | None], list[list[bool]]):
+        texts = [sample(type_grammar(python_type), seed) for seed in range(5)]
+        assert all(isinstance(json.loads(text), list | dict) for text in texts)
 
 
 def test_choices_are_exactly_the_sentences(sentences: Sentences) -> None:
@@ -167,8 +185,43 @@ def test_lark_may_recur(sentences: Sentences) -> None:
         (Outer, {f'{{"inner":{{"k":"{k}"}},"sides":{n}}}' for k in "xy" for n in (1, 2)}),
         (Press, {f'{{"hold":{h},"key":"{k}"}}' for h in ("true", "false") for k in "ab"}),
         (Maybe, {"{}", '{"a":null}', '{"a":"x"}'}),
+        (Turn, {'{"to":"n"}', '{"to":"s"}'}),
+        (turn, {'{"to":"n"}', '{"to":"s"}', '{"to":"n","far":true}', '{"to":"s","far":true}'}),
+        (Inner | Press | Literal["stop"], {'{"k":"x"}', '{"k":"y"}', "stop", *PRESSES}),
+        (Union[Inner, turn, None], {'{"k":"x"}', '{"k":"y"}', "None", '{"to":"n"}', '{"to":"s"}', *FAR}),  # noqa: UP007
+        (either("a", Inner, Regex("[0-9]")), {"a", '{"k":"x"}', '{"k":"y"}', *"0123456789"}),
+        (Choice(["a", Literal[3], Inner]), {"a", "3", '{"k":"x"}', '{"k":"y"}'}),
+        (Inner | CFG('start: "(" "x" ")"'), {'{"k":"x"}', '{"k":"y"}', "(x)"}),
+        ("say " + JsonSchema(Inner) + "!", {'say {"k":"x"}!', 'say {"k":"y"}!'}),
+        (exactly(2, JsonSchema({"enum": [True]})), {"truetrue"}),
+        (optional(CFG('start: "x"')), {"", "x"}),
+        (tuple[Literal["a"], Inner], {'["a",{"k":"x"}]', '["a",{"k":"y"}]'}),
+        (JsonSchema({"enum": ["a/b", 'c"d']}), {'"a/b"', '"c\\"d"'}),
     ],
-    ids=["words", "numbers", "enum", "bool", "regex", "cfg", "model", "nested", "dataclass", "optional"],
+    ids=[
+        "words",
+        "numbers",
+        "enum",
+        "bool",
+        "regex",
+        "cfg",
+        "model",
+        "nested",
+        "dataclass",
+        "optional",
+        "typeddict",
+        "function",
+        "models_and_word",
+        "function_or_none",
+        "either",
+        "choice",
+        "model_or_cfg",
+        "compound",
+        "exactly",
+        "optional_cfg",
+        "tuple",
+        "json_schema",
+    ],
 )
 def test_a_type_admits_the_texts_of_its_values(sentences: Sentences, python_type: Any, expected: set[str]) -> None:
     assert sentences(type_grammar(python_type)) == expected
