@@ -10,6 +10,7 @@
     │   └── UnsupportedSchema          a JSON Schema keyword that no grammar enforces
     ├── AdapterMismatch(ValueError)    an adapter of another layout, base or digest
     ├── CheckpointCorrupt(ValueError)  a checkpoint that is incomplete or altered
+    ├── SeedLogCorrupt(ValueError)     exit 2: a seed log that is damaged, or of another model or adapter
     ├── ClusterError(RuntimeError)     exit 3: no cluster, or one that cannot hold the run
     └── RunFailed(RuntimeError)        exit 1: the run started and could not go on
 
@@ -61,6 +62,12 @@ class AdapterMismatch(OlalError, ValueError):
 
 class CheckpointCorrupt(OlalError, ValueError):
     """A checkpoint directory that is incomplete or altered."""
+
+
+class SeedLogCorrupt(OlalError, ValueError):
+    """A seed log that is damaged, belongs to another model or adapter, or does not go on where it should."""
+
+    exit_code = 2
 
 
 class ClusterError(OlalError, RuntimeError):

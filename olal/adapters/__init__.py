@@ -1,18 +1,41 @@
-"""LoRA state as one flat vector: its layout, digest, noise, and its form on disk."""
+"""LoRA state as one flat vector: its layout, digest, noise and seed log, and its form on disk."""
 
 from olal.adapters.checkpoint import Checkpoint, complete_checkpoints, read_checkpoint, write_checkpoint
+from olal.adapters.delta_bytes import OVERHEAD_BYTES, decode_delta, encode_delta
+from olal.adapters.follower import AdapterFollower, FollowerCounts
 from olal.adapters.layout import AdapterLayout
+from olal.adapters.members import Members
 from olal.adapters.noise import NOISE_VERSION, rademacher
 from olal.adapters.peft_directory import read_peft_directory, write_peft_directory
+from olal.adapters.publisher import AdapterPublisher
+from olal.adapters.seed_log import SeedLog, SeedLogContent, read_seed_log
+from olal.adapters.seed_master import SeedMaster
+from olal.adapters.seed_space import SeedSpace, make_records
+from olal.adapters.subspace import Subspace, SubspaceKind
 
 __all__ = [
     "NOISE_VERSION",
+    "OVERHEAD_BYTES",
+    "AdapterFollower",
     "AdapterLayout",
+    "AdapterPublisher",
     "Checkpoint",
+    "FollowerCounts",
+    "Members",
+    "SeedLog",
+    "SeedLogContent",
+    "SeedMaster",
+    "SeedSpace",
+    "Subspace",
+    "SubspaceKind",
     "complete_checkpoints",
+    "decode_delta",
+    "encode_delta",
+    "make_records",
     "rademacher",
     "read_checkpoint",
     "read_peft_directory",
+    "read_seed_log",
     "write_checkpoint",
     "write_peft_directory",
 ]

@@ -78,5 +78,5 @@ class AdapterLayout:
         """SHA-256 (16 hex digits) of the layout and the values, equal on every machine that holds the same adapter."""
         self.check(flat)
         hasher = hashlib.sha256(json.dumps([self.names, self.shapes]).encode())
-        hasher.update(np.ascontiguousarray(flat).tobytes())
+        hasher.update(np.ascontiguousarray(flat).view(np.uint8).data)
         return hasher.hexdigest()[:16]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from olal.adapters import Checkpoint
-from olal.types import AdapterUpdate, Trajectory
+from olal.adapters import Checkpoint, SeedSpace
+from olal.types import AdapterDelta, AdapterUpdate, Perturbation, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,12 @@ class LearnerStep:
     Attributes:
         update: the new adapter.
         metrics: losses, entropy, KL and the like, by name.
+        delta: what led there from the version before, where the learner moves along seeded directions alone.
     """
 
     update: AdapterUpdate
     metrics: Mapping[str, float]
+    delta: AdapterDelta | None = None
 
 
 class Learner(Protocol):
@@ -56,4 +58,18 @@ class Learner(Protocol):
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`."""
+        ...
+
+
+@runtime_checkable
+class SeedLearner(Learner, Protocol):
+    """A learner whose every update is a list of (seed, coefficient) records; `LearnerStep.delta` holds it."""
+
+    @property
+    def space(self) -> SeedSpace:
+        """The rules by which records become moves."""
+        ...
+
+    def members(self) -> tuple[Perturbation, ...]:
+        """The perturbed adapters that the next update's episodes are to be played under; none for the present one."""
         ...

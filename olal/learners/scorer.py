@@ -14,6 +14,7 @@ from torch import Tensor
 
 from olal.learners.batch import DecisionBatch
 from olal.models.legal import legal_logprobs, pad_legal
+from olal.models.lora_bank import AdapterMembers
 from olal.models.policy_network import PolicyNetwork
 
 _CONTEXTS_PER_PASS = 512
@@ -65,20 +66,20 @@ class ContextScorer:
             logprobs[rows] = legal.cpu().numpy()[batch.context_of[rows] - contexts[0], batch.chosen[rows]]
         return logprobs, torch.cat(states)
 
-    def score_members(self, contexts: NDArray[np.int64], flats: Tensor) -> Tensor:
+    def score_members(self, contexts: NDArray[np.int64], adapters: AdapterMembers) -> Tensor:
         """Run the contexts under many adapters in one batch.
 
         Args:
             contexts: int64, shape (u,).
-            flats: float32, shape (members, num_parameters).
+            adapters: the members.
 
         Returns:
             Legal log-probabilities, shape (members, u, widest legal set).
         """
-        members = flats.shape[0]
+        members = len(adapters)
         sequences, rows, columns = pack([self._contexts[index] for index in contexts])
         offsets = torch.arange(members).repeat_interleave(len(contexts)) * len(sequences)
-        self._network.bank.use_many(flats, torch.arange(members).repeat_interleave(len(sequences)))
+        self._network.bank.use_members(adapters)
         logits, _ = self._network.at_positions(
             sequences * members, torch.tensor(rows).repeat(members) + offsets, torch.tensor(columns).repeat(members)
         )

@@ -7,8 +7,9 @@ in which every row has an adapter of its own costs one batched matrix product in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class LoraBank:
 
         bank.use(flat)                # shape (num_parameters,): one adapter for the whole batch, differentiable
         bank.use_many(flats, rows)    # shape (members, num_parameters): batch row b runs under flats[rows[b]]
+        bank.use_members(members)     # an equal share of the batch each, every matrix made when the pass comes to it
     """
 
     def __init__(
@@ -93,11 +95,35 @@ class LoraBank:
         self._rows.index = rows.to(self._device)
         self._assign(flats.to(self._device))
 
+    def use_members(self, members: AdapterMembers) -> None:
+        """Run the batch under many adapters, an equal run of rows each; no member is ever held as a whole."""
+        self._rows.index = None
+        layout = self.layout
+        for half, shape, start in zip(self._halves, layout.shapes, layout.offsets, strict=True):
+            half.make = partial(_read, members, start, shape, self._device)
+
     def _assign(self, flat: Tensor) -> None:
         layout = self.layout
         for half, shape, start in zip(self._halves, layout.shapes, layout.offsets, strict=True):
             stop = start + shape[0] * shape[1]
-            half.weight = flat[..., start:stop].reshape(*flat.shape[:-1], *shape)
+            half.weight, half.make = flat[..., start:stop].reshape(*flat.shape[:-1], *shape), None
+
+
+class AdapterMembers(Protocol):
+    """Many adapters of one layout that are made while they are read."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Elements start..stop-1 of every member, shape (members, stop - start)."""
+        ...
+
+
+def _read(members: AdapterMembers, start: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    block = torch.from_numpy(members.block(start, start + shape[0] * shape[1]))
+    return block.to(device).reshape(-1, *shape)
 
 
 class _Rows:
@@ -110,13 +136,19 @@ class _BankLinear(nn.Module):
     """Half of a LoRA pair whose weight is a view into the bank; shape (out, in) or (members, out, in)."""
 
     weight: Tensor
+    make: Callable[[], Tensor] | None
 
     def __init__(self, rows: _Rows) -> None:
         super().__init__()
         self._rows = rows
+        self.make = None
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Multiply `hidden`, shape (batch, tokens, in), flattened or not, by the row's own or the common weight."""
+        if self.make is not None:
+            weight = self.make()
+            by_member = hidden.reshape(len(weight), -1, hidden.shape[-1])
+            return torch.bmm(by_member, weight.transpose(1, 2)).reshape(*hidden.shape[:-1], -1)
         index = self._rows.index
         if index is None:
             return nn.functional.linear(hidden, self.weight)

@@ -1,5 +1,6 @@
 """Frozen data that crosses folders and processes."""
 
+from olal.types.adapter_delta import RECORD, AdapterDelta, Perturbation
 from olal.types.adapter_update import AdapterUpdate
 from olal.types.completion import (
     Completion,
@@ -16,6 +17,8 @@ from olal.types.timestep import TimeStep
 from olal.types.trajectory import Bootstrap, EpisodeTask, Trajectory, Turn
 
 __all__ = [
+    "RECORD",
+    "AdapterDelta",
     "AdapterUpdate",
     "Bootstrap",
     "Completion",
@@ -24,6 +27,7 @@ __all__ = [
     "GenerateRequest",
     "GrammarSpec",
     "Message",
+    "Perturbation",
     "SamplingParams",
     "Score",
     "ScoreRequest",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,27 @@ def make_trajectory(turns: Sequence[Turn], episode_id: int = 0, **changes: Any) 
 @pytest.fixture(scope="session")
 def episode() -> Callable[..., Trajectory]:
     return make_trajectory
+
+
+@dataclass
+class Stacked:
+    """Any adapters, held as they are: float32, shape (members, num_parameters)."""
+
+    flats: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.flats)
+
+    def part(self, first: int, last: int) -> Stacked:
+        return Stacked(self.flats[first:last])
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        return self.flats[:, start:stop].astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def stacked() -> type[Stacked]:
+    return Stacked
 
 
 LEARNERS: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {

@@ -55,6 +55,21 @@ def trajectories(answer: Callable[..., list[Trajectory]]) -> list[Trajectory]:
     return answer(ABC, lambda text: {"a": 1.0, "b": -0.5, "c": 0.2}[text], prompts=prompts, episodes=40)
 
 
+@pytest.fixture
+def losses_at(stacked: Any) -> Callable[..., list[float]]:
+    """The losses of given adapters over some of the four contexts."""
+
+    def score(
+        learner: Any, batch: DecisionBatch, worth: Any, flats: Sequence[Any], contexts: Sequence[int] = (0, 1, 2, 3)
+    ) -> list[float]:
+        scorer = ContextScorer(learner._network, batch, temperature=1.0)
+        rows = np.flatnonzero(np.isin(batch.context_of, contexts))
+        with torch.inference_mode():
+            return learner._losses(batch, scorer, worth, np.array(contexts), rows, stacked(np.stack(flats))).tolist()
+
+    return score
+
+
 def setting(learner: Any, trajectories: list[Trajectory]) -> tuple[DecisionBatch, NDArray[np.float64]]:
     """The batch and the advantages of a learner's first update, whose critic knows nothing yet."""
     batch = make_batch(trajectories, learner._network.base.vocabulary, gamma=learner._settings.gamma)
@@ -91,7 +106,7 @@ def test_many_directions_average_to_the_gradient_of_the_surrogate(
 
 
 def test_one_direction_moves_every_parameter_by_the_rate_downhill(
-    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory], losses_at: Callable[..., list[float]]
 ) -> None:
     learner: Any = make_learner("mezo", network=small, directions=1, steps=1, sigma=0.02, rate=0.01)
     batch, advantages = setting(learner, trajectories)
@@ -102,16 +117,6 @@ def test_one_direction_moves_every_parameter_by_the_rate_downhill(
     assert np.abs(moved) == pytest.approx(np.full(256, 0.01), rel=1e-4)
     before, after = losses_at(learner, batch, advantages, [small.bank.initial, small.bank.initial + 0.1 * moved])
     assert after < before
-
-
-def losses_at(
-    learner: Any, batch: DecisionBatch, advantages: Any, flats: Sequence[Any], contexts: Sequence[int] = (0, 1, 2, 3)
-) -> list[float]:
-    scorer = ContextScorer(learner._network, batch, temperature=1.0)
-    rows = np.flatnonzero(np.isin(batch.context_of, contexts))
-    with torch.inference_mode():
-        members = torch.from_numpy(np.stack(flats).astype(np.float32))
-        return learner._losses(batch, scorer, advantages, np.array(contexts), rows, members).tolist()
 
 
 def slow_loss(
@@ -141,6 +146,7 @@ def test_members_lose_what_the_surrogate_says(
     small: PolicyNetwork,
     trajectories: list[Trajectory],
     random_flat: Callable[..., np.ndarray],
+    losses_at: Callable[..., list[float]],
     rows_per_pass: int,
     contexts: Sequence[int],
 ) -> None:

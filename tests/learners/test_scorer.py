@@ -5,6 +5,7 @@ once, equals scoring each context alone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,13 +70,13 @@ def test_scores_are_those_of_each_context_alone(
 
 
 def test_members_score_as_each_adapter_alone(
-    tiny_learner: PolicyNetwork, batch: DecisionBatch, random_flat: Callable[..., np.ndarray]
+    tiny_learner: PolicyNetwork, batch: DecisionBatch, random_flat: Callable[..., np.ndarray], stacked: Any
 ) -> None:
     flats = torch.from_numpy(np.stack([random_flat(tiny_learner, seed=seed, std=0.1) for seed in range(3)]))
     scorer, chosen = ContextScorer(tiny_learner, batch, temperature=1.0), np.arange(0, len(batch.contexts), 2)
 
     with torch.no_grad():
-        together = scorer.score_members(chosen, flats)
+        together = scorer.score_members(chosen, stacked(flats.numpy()))
 
     for member, flat in enumerate(flats):
         tiny_learner.bank.use(flat)
