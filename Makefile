@@ -19,7 +19,7 @@ setup-vllm: ## Make .venv-vllm and install olal with vLLM; nothing to do the sec
 	@$(PYTHON) tools/setup_venv.py --vllm
 
 test-vllm: setup-vllm ## Run the tests of the vLLM engine
-	.venv-vllm/bin/python -m pytest tests/vllm tests/inference/test_engine_conformance.py --engines vllm
+	.venv-vllm/bin/python -m pytest tests/inference/vllm tests/inference/test_engine_conformance.py --engines vllm
 
 test: setup ## Run the whole test suite
 	$(BIN)/python -m pytest

@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Tests of the vLLM engine need its environment, and run only where it is asked for."""
-    is_vllm = collection_path == Path(__file__).parent / "vllm"
+    is_vllm = collection_path == Path(__file__).parent / "inference" / "vllm"
     return True if is_vllm and config.getoption("engines") != "vllm" else None
 
 
@@ -135,6 +135,8 @@ def reset_vllm_engine(vllm_engine: VllmEngine) -> Callable[..., VllmEngine]:
             pytest.skip(f"vLLM is given these when it starts: {options}")
         while vllm_engine.num_unfinished:
             vllm_engine.step()
+        for digest in set(vllm_engine._adapters._slots) - {vllm_engine.adapter_digest}:
+            vllm_engine.unload_adapter(digest)
         vllm_engine.drafter = drafter
         return vllm_engine
 

@@ -212,11 +212,11 @@ class VllmEngine:
         jobs: dict[int, ScoreJob] = {}
         for index, request in enumerate(requests):
             try:
-                jobs[index] = self._scores.prepare(request, self._core.max_context)
-                jobs[index].adapter = self._adapters.resolve(request.adapter).digest
+                adapter = self._adapters.resolve(request.adapter).digest
+                jobs[index] = self._scores.prepare(request, adapter, self._core.max_context)
             except (ConfigError, GrammarError) as error:
                 answers[index] = Score((), (), (), str(error).splitlines()[0])
-        self._read({f"score-{index}": job for index, job in jobs.items() if job.positions})
+        self._read({f"score-{next(self._ids)}": job for job in jobs.values() if job.positions})
         for index, job in jobs.items():
             answers[index] = job.answer()
         return [answer for answer in answers if answer is not None]

@@ -7,6 +7,7 @@ is what the matcher itself reads. Each text is compiled once and copied per requ
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import Any
 
 from vllm.v1.structured_output import backend_guidance  # pyright: ignore[reportMissingImports]
@@ -38,7 +39,7 @@ class CanonicalGuidance(GuidanceBackend):  # type: ignore[misc]
         """
         compiled = self._compiled.get(grammar_spec)
         if compiled is None:
-            compiled = backend_guidance.llguidance.LLMatcher(self.ll_tokenizer, grammar_spec, log_level=0)
+            compiled = _compile(self.ll_tokenizer, grammar_spec)
             if compiled.is_error():
                 raise ValueError(f"the grammar does not compile: {compiled.get_error()}")
             self._compiled[grammar_spec] = compiled
@@ -46,4 +47,48 @@ class CanonicalGuidance(GuidanceBackend):  # type: ignore[misc]
                 self._compiled.popitem(last=False)
         else:
             self._compiled.move_to_end(grammar_spec)
-        return GuidanceGrammar(compiled.deep_copy(), self.ll_tokenizer, self.vocab_size)
+        return CanonicalGrammar(compiled.deep_copy(), self.ll_tokenizer, self.vocab_size, text=grammar_spec)
+
+
+@dataclass
+class CanonicalGrammar(GuidanceGrammar):  # type: ignore[misc]
+    """A sentence in the making.
+
+    A matcher that has come a long way may hit a limit of the library where a fresh one, led the same way, does not:
+    then a fresh one takes over, as it does in `olal.grammar.Vocabulary`.
+
+    Attributes:
+        text: the canonical text.
+        consumed: tokens accepted so far.
+    """
+
+    text: str = ""
+    consumed: list[int] = field(default_factory=list)
+
+    def accept_tokens(self, request_id: str, tokens: list[int]) -> bool:
+        """Move on; False where a token is not legal."""
+        self.consumed.extend(tokens)
+        return super().accept_tokens(request_id, tokens) or self._restart()
+
+    def rollback(self, num_tokens: int) -> None:
+        """Move back."""
+        if num_tokens > 0:
+            del self.consumed[-num_tokens:]
+        if self.ll_matcher.is_error():
+            self._restart()
+        else:
+            super().rollback(num_tokens)
+
+    def fill_bitmask(self, bitmask: Any, idx: int) -> None:
+        """Write the legal set into row `idx`."""
+        super().fill_bitmask(bitmask, idx)
+        if self.ll_matcher.is_error() and self._restart():
+            super().fill_bitmask(bitmask, idx)
+
+    def _restart(self) -> bool:
+        self.ll_matcher, self.terminated, self.rollback_lag = _compile(self.ll_tokenizer, self.text), False, 0
+        return bool(super().accept_tokens("", list(self.consumed)))
+
+
+def _compile(ll_tokenizer: Any, text: str) -> Any:
+    return backend_guidance.llguidance.LLMatcher(ll_tokenizer, text, log_level=0)

@@ -23,10 +23,10 @@ class ScoreJob:
     """One request; `states` is empty without a grammar."""
 
     request: ScoreRequest
+    adapter: str
     states: list[GrammarState]
     logprobs: list[float]
     log_legal_mass: list[float]
-    adapter: str = ""
 
     @property
     def sequence(self) -> tuple[int, ...]:
@@ -52,8 +52,13 @@ class ScoreTable:
         self.jobs: dict[str, ScoreJob] = {}
         self._vocabulary = vocabulary
 
-    def prepare(self, request: ScoreRequest, max_context: int) -> ScoreJob:
+    def prepare(self, request: ScoreRequest, adapter: str, max_context: int) -> ScoreJob:
         """Check a request and look up its legal sets.
+
+        Args:
+            request: what is asked.
+            adapter: digest of the adapter to score under.
+            max_context: most tokens the model holds.
 
         Raises:
             ConfigError: it has no prompt, a token that is none, or does not fit.
@@ -67,7 +72,8 @@ class ScoreTable:
         if wrong := [token for token in sequence if not 0 <= token < self._vocabulary.size]:
             raise ConfigError(f"token ids must be below {self._vocabulary.size}: {wrong[0]}")
         states = [] if request.grammar is None else self._states(request.grammar, request.token_ids)
-        return ScoreJob(request, states, [0.0] * len(request.token_ids), [0.0] * len(request.token_ids))
+        num_tokens = len(request.token_ids)
+        return ScoreJob(request, adapter, states, [0.0] * num_tokens, [0.0] * num_tokens)
 
     def _states(self, grammar: GrammarSpec, tokens: Sequence[int]) -> list[GrammarState]:
         states: list[GrammarState] = []

@@ -37,7 +37,7 @@ class Seat:
         num_known: tokens that vLLM holds, prompt included.
         draft: tokens behind those, to be run in the next pass.
         lengths: lengths of the sequences after which the row's next draws are made, ascending.
-        num_choices: how many of the drafted tokens are guesses and not forced.
+        choices: what is guessed at those draws; the last guess may end the sentence and is then no part of the draft.
         masks: by draft position, the legal set as vLLM's own matcher has it: one bit per token.
     """
 
@@ -45,7 +45,7 @@ class Seat:
     num_known: int
     draft: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    num_choices: int = 0
+    choices: list[int] = field(default_factory=list)
     masks: dict[int, NDArray[np.uint32]] = field(default_factory=dict)
 
     @property
@@ -94,9 +94,9 @@ class SeatTable:
         if self.has_drafts and self.drafter is not None:
             self.drafter.propose(paths)
         for seat, path in zip(waiting, paths, strict=True):
-            seat.draft = [*seat.pending, *path.tokens][: self._num_tokens]
-            seat.lengths = path.lengths
-            seat.num_choices = len(path.choices)
+            seat.lengths, seat.choices = path.lengths, path.choices
+            most = min(path.lengths[-1] - seat.num_known, self._num_tokens)
+            seat.draft = [*seat.pending, *path.tokens][:most]
 
     def sample(
         self, names: Sequence[str], drafts: Mapping[str, Sequence[int]], skipped: Sequence[bool], logits: Any
@@ -132,8 +132,8 @@ class SeatTable:
 
     def _follow(self, seat: Seat, draft: Sequence[int], logits: Mapping[int, NDArray[np.float32]]) -> list[int]:
         """Go along the draft while it is what the row has or draws, and one token further."""
-        row, tokens, num_accepted = seat.row, [], 0
-        first = seat.num_known - len(row.request.prompt_token_ids)
+        row, tokens, guesses = seat.row, [], iter(seat.choices)
+        first, num_accepted = seat.num_known - len(row.request.prompt_token_ids), 0
         while True:
             position = len(tokens)
             if first + position == len(row.token_ids):
@@ -142,14 +142,13 @@ class SeatTable:
                 self._decide(seat, position, logits)
                 if row.stop_reason == "error":
                     break
-                num_accepted += position < len(draft) and draft[position] == row.token_ids[first + position]
+                num_accepted += row.token_ids[first + position] == next(guesses, None)
             tokens.append(row.token_ids[first + position])
             if position == len(draft) or draft[position] != tokens[-1]:
                 break
-        proposed = sum(position < len(draft) for position in seat.wanted(len(draft)))
-        row.count_draft(min(proposed, seat.num_choices), num_accepted)
+        row.count_draft(min(len(seat.wanted(len(draft))), len(seat.choices)), num_accepted)
         seat.num_known += len(tokens)
-        seat.draft, seat.lengths, seat.num_choices, seat.masks = [], [], 0, {}
+        seat.draft, seat.lengths, seat.choices, seat.masks = [], [], [], {}
         return tokens or [self._vocabulary.eos_token_id]
 
     def _decide(self, seat: Seat, position: int, logits: Mapping[int, NDArray[np.float32]]) -> None:
