@@ -65,6 +65,13 @@ class Oracle:
             assert matcher.consume_token(token)
         return steps
 
+    @torch.no_grad()
+    def logprobs(self, prompt: Sequence[int], token_ids: Sequence[int], temperature: float = 1.0) -> list[float]:
+        """Log-probabilities of given tokens under the model without a grammar."""
+        logits = self._model(input_ids=torch.tensor([[*prompt, *token_ids]])).logits[0] / temperature
+        rows = logits.log_softmax(-1)
+        return [float(rows[len(prompt) + t - 1, token]) for t, token in enumerate(token_ids)]
+
 
 @pytest.fixture(scope="session")
 def make_oracle(tiny_engine: PolicyNetwork, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Oracle]:

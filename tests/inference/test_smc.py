@@ -33,6 +33,7 @@ Path = tuple[int, ...]
 UNEVEN = regex_grammar("(x[0-9]|y[0-2]|z[a-c])[024]")
 MILD = regex_grammar("x[0-9][ab]|y[0-2][a-c]")
 LENGTHS = choice_grammar(["a", "ab", "left", "up", "é", "è"])
+SUITS = choice_grammar(["☃", "☂", "♠", "♡"])  # two decisions within one character
 TEXT = regex_grammar('"[a-e☃😀]{0,8}"')
 
 
@@ -211,6 +212,28 @@ def test_merged_rounds_are_one_completion(
     assert any(set(c.text) & set("☃😀") for c in result.completions)
 
 
+def test_characters_that_a_round_cut_are_whole_again(engine: Engine, vocabulary: Vocabulary, ask: Ask) -> None:
+    [result] = steer(engine, vocabulary, ask(SUITS, temperature=9.0), SteeringParams(40, resample_below=0.0))
+
+    assert len(result.effective_sizes) == 2
+    assert {completion.text for completion in result.completions} == {"☃", "☂", "♠", "♡"}
+
+
+def test_weights_are_those_of_the_request_s_own_adapter(
+    engine: Engine, vocabulary: Vocabulary, ask: Ask, flat: Any, update_of: Any, make_oracle: Any
+) -> None:
+    other = flat * 0.5
+    engine.load_adapter(update_of(6, other), is_current=False)
+    request = replace(ask(UNEVEN)[0], adapter=update_of(6, other).digest)
+
+    [result] = steer(engine, vocabulary, [request], SteeringParams(8, resample_below=0.0))
+
+    for completion, log_weight in zip(result.completions, result.log_weights, strict=True):
+        steps = make_oracle(other).steps(request.prompt_token_ids, UNEVEN, completion.token_ids, 1.0)
+        assert log_weight == pytest.approx(sum(step.log_legal_mass for step in steps), abs=1e-4)
+        assert completion.adapter_version == 6
+
+
 def test_copies_of_a_particle_go_separate_ways(engine: Engine, vocabulary: Vocabulary, ask: Ask) -> None:
     [request] = ask(regex_grammar("[a-z]{12}"), temperature=5.0)
 
@@ -370,6 +393,11 @@ def test_a_potential_that_is_no_number_is_refused(
 def test_parameters_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         SteeringParams(**options)
+
+
+def test_what_has_no_weight_is_never_chosen() -> None:
+    assert systematic(np.array([0.0, 1.0, 0.0]), 0.0).tolist() == [1, 1, 1]
+    assert systematic(np.array([0.0, 1.0, 0.0]), 1.0 - 2.0**-53).tolist() == [1, 1, 1]
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=12).filter(any), st.integers(0, 999))
