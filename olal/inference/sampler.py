@@ -22,7 +22,7 @@ from olal.types import SamplingParams
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-# The noise -log(-log(u)) of 53-bit numbers lies within [-3.7, 37.5]: what is further behind the best cannot win.
+# The noise -log(-log(u)) of these numbers lies within [-3.7, 36.8]: what is further behind the best cannot win.
 _NOISE_RANGE = 42.0
 _NO_UNDERFLOW = 600.0
 
@@ -123,7 +123,7 @@ def _exponentials(key: int, position: int, ids: NDArray[np.int64]) -> NDArray[np
     """Standard exponential numbers, one per token id: splitmix64 in counter mode (Steele, Lea, Flood 2014)."""
     start = np.array([(key + (position + 1) * int(_MIX_1)) % 2**64], np.uint64)
     bits = _mix(_mix(start) + ids.astype(np.uint64) * _GOLDEN)
-    uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    uniform = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52  # 53 bits: exact, never 0 nor 1
     return -np.log(uniform)
 
 
