@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from olal.errors import GrammarError
 from olal.grammar import Vocabulary, choice_grammar, find_ending, json_grammar, lark_grammar, regex_grammar
+from olal.grammar.ending import _Search
 from olal.grammar.productive import is_productive
 from olal.types import GrammarSpec
 
@@ -53,6 +54,9 @@ def test_verdicts_are_those_of_an_exhaustive_walk(
     ending = find_ending(vocabulary, grammar, prefix, max_tokens=max_tokens)
 
     fewest = fewest_tokens(vocabulary, grammar, prefix, max_tokens)
+    if not vocabulary.state(grammar, prefix).is_complete:
+        proof = _Search(vocabulary, grammar, prefix, max_tokens).exhaust(500)
+        assert len(proof.tokens) == (fewest or 0)
     assert ending.verdict == ("impossible" if fewest is None else "found")
     if fewest is not None:
         assert vocabulary.state(grammar, (*prefix, *ending.tokens)).is_complete

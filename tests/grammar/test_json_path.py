@@ -171,6 +171,13 @@ def test_decisions_are_the_characters_of_marked_values(text: str) -> None:
         plain += character
 
 
+@pytest.mark.parametrize(
+    ("value", "goes_on"), [("true", False), ("null", False), ("tru", True), ("12", True), ('"a"', False)]
+)
+def test_a_literal_is_over_with_its_last_letter(value: str, goes_on: bool) -> None:
+    assert is_decision(GrammarSpec("", decisions=("a",)), f'{{"a":{value}') == goes_on
+
+
 def test_all_of_a_marked_object_is_a_decision() -> None:
     spec = GrammarSpec("", decisions=("a",))
 

@@ -213,6 +213,12 @@ def test_dates_are_those_of_the_calendar(date: datetime.date, day: int, time: st
         assert admits(spec, text + time)
 
 
+@pytest.mark.parametrize("date", ["2023-02-29", "1900-02-29", "0000-01-01", "2024-02-30", "2024-04-31"])
+def test_days_that_are_not_in_the_calendar_are_no_dates(date: str) -> None:
+    assert not admits(json_grammar({"type": "string", "format": "date"}), date)
+    assert not admits(json_grammar({"properties": {"on": {"type": "string", "format": "date"}}}), {"on": date})
+
+
 def test_a_date_s_own_pattern_still_holds(vocabulary: Vocabulary, sample: Callable[[GrammarSpec, int], str]) -> None:
     spec = json_grammar({"type": "string", "format": "date", "pattern": "^2024", "allOf": [{"pattern": "-02-"}]})
 
