@@ -75,6 +75,7 @@ def report(measurements: list[Measurement], json_path: Path | None) -> None:
         record = {
             "command": " ".join(["python", *sys.argv]),
             "hardware": hardware(),
+            "load_average": round(os.getloadavg()[0], 1),  # above the number of cores, others were slowing it down
             "versions": {"python": platform.python_version()} | _versions(),
             "measurements": [asdict(measurement) for measurement in measurements],
         }
