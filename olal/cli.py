@@ -177,6 +177,26 @@ def evaluate(
     _exit_by(summary)
 
 
+@app.command(epilog=_examples("olal replay runs/gridworld-20260102-030405 --version 12 --out adapter-12"))
+def replay(
+    run: RunArgument,
+    version: Annotated[int, typer.Option(help="Which adapter, counted from 0, the untrained one.")],
+    out: Annotated[Path, typer.Option(help="A new directory.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Rebuild any past adapter of a forward-only run from its seed log, bit for bit, in PEFT's layout."""
+    from olal.experiments.replay import replay_adapter
+
+    replayed = replay_adapter(run, version, out)
+    if as_json:
+        typer.echo(json_line(asdict(replayed)))
+    else:
+        typer.echo(
+            f"version {replayed.version} of {replayed.last_version}, digest {replayed.digest}, from "
+            f"{replayed.num_records} seeds and coefficients; written to {out}"
+        )
+
+
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Say what this machine has, and what is missing for what."""

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from olal.adapters import Checkpoint, read_checkpoint, write_checkpoint
+from olal.adapters import AdapterPublisher, Checkpoint, SeedLog, read_checkpoint, write_checkpoint
+from olal.learners.base import SeedLearner
+from olal.types import AdapterDelta, AdapterUpdate, Perturbation
 
 if TYPE_CHECKING:
     from olal.learners.base import Learner
@@ -25,11 +27,13 @@ class LearnerReport:
     Attributes:
         version: of the new adapter.
         digest: of the new adapter.
-        adapter: its object reference, in a list so that it travels unopened.
+        adapter: object references, as `AdapterFollower` reads them, in a tuple so that they travel unopened.
         metrics: the learner's own numbers.
         num_episodes: trajectories learned from.
         staleness: mean number of versions between acting and learning.
         duration_s: wall time of the update.
+        published_bytes: what a worker fetches that has the version before.
+        members: perturbed adapters that the next episodes are to be played under; none for this adapter itself.
     """
 
     version: int
@@ -39,17 +43,32 @@ class LearnerReport:
     num_episodes: int
     staleness: float
     duration_s: float
+    published_bytes: int = 0
+    members: tuple[Perturbation, ...] = ()
 
 
 class LearnerActor:
     """Thin shell over a Learner."""
 
-    def __init__(self, make_learner: Callable[[], tuple[Learner, LoraBank]]) -> None:
+    def __init__(
+        self,
+        make_learner: Callable[[], tuple[Learner, LoraBank]],
+        seed_log: Path | None = None,
+        snapshot_every: int = 16,
+    ) -> None:
         """Keep the factory; the first call builds here, where model and learner will live.
 
         Of an error raised in a constructor Ray would hand on only the text.
+
+        Args:
+            make_learner: builds the learner and its bank.
+            seed_log: file for the updates of a learner that moves along seeded directions; None keeps no log.
+            snapshot_every: versions between two whole adapters, where updates are published as seeds.
         """
         self._make_learner = make_learner
+        self._seed_log_path = seed_log
+        self._publisher: AdapterPublisher[Any] = AdapterPublisher(ray.put, snapshot_every=snapshot_every)
+        self._published: tuple[Any, ...] = ()
 
     @cached_property
     def _built(self) -> tuple[Learner, LoraBank]:
@@ -63,8 +82,15 @@ class LearnerActor:
     def _bank(self) -> LoraBank:
         return self._built[1]
 
+    @cached_property
+    def _seed_log(self) -> SeedLog | None:
+        learner, path = self._learner, self._seed_log_path
+        return SeedLog(path, learner.space) if path is not None and isinstance(learner, SeedLearner) else None
+
     def current(self) -> LearnerReport:
         """The present adapter, without learning."""
+        if not self._published:
+            self._publish(self._learner.current(), None)
         return self._report({}, 0, 0.0, 0.0)
 
     def update(self, replay: Any, num_episodes: int) -> LearnerReport:
@@ -81,6 +107,10 @@ class LearnerActor:
         trajectories = sorted(taken, key=lambda trajectory: trajectory.task.episode_id)
         started = time.monotonic()
         step = self._learner.update(trajectories)
+        delta = step.delta if isinstance(self._learner, SeedLearner) else None
+        if delta is not None and self._seed_log is not None:
+            self._seed_log.append(delta)
+        self._publish(step.update, delta)
         ages = [version - trajectory.adapter_version for trajectory in trajectories]
         staleness = sum(ages) / max(len(ages), 1)
         return self._report(step.metrics, len(trajectories), staleness, time.monotonic() - started)
@@ -97,11 +127,27 @@ class LearnerActor:
         """Continue from a checkpoint; returns the counters saved with it."""
         checkpoint = read_checkpoint(path, self._bank.layout)
         self._learner.restore(checkpoint)
+        if self._seed_log is not None:
+            self._seed_log.rewind(checkpoint.version)
+        self._publish(self._learner.current(), None)
         return checkpoint.state["counters"]
 
     def _report(
         self, metrics: Mapping[str, float], num_episodes: int, staleness: float, duration_s: float
     ) -> LearnerReport:
-        update = self._learner.current()
-        adapter = (ray.put(update),)
-        return LearnerReport(update.version, update.digest, adapter, metrics, num_episodes, staleness, duration_s)
+        learner = self._learner
+        return LearnerReport(
+            learner.version,
+            self._digest,
+            self._published,
+            metrics,
+            num_episodes,
+            staleness,
+            duration_s,
+            self._publisher.num_bytes,
+            learner.members() if isinstance(learner, SeedLearner) else (),
+        )
+
+    def _publish(self, update: AdapterUpdate, delta: AdapterDelta | None) -> None:
+        self._digest = update.digest
+        self._published = self._publisher.publish(update, delta)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import ray
 
+from olal.adapters import FollowerCounts
 from olal.rollout import Collector, EpisodeOutcome, outcome_of
-from olal.types import AdapterUpdate, EpisodeTask, SamplingParams
+from olal.types import EpisodeTask, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,13 @@ class RolloutReport:
         outcomes: one per episode, failed ones included.
         duration_s: wall time of playing, without loading the adapter.
         pid: of the worker's process.
+        adapters: how the worker came by its adapters since it started.
     """
 
     outcomes: tuple[EpisodeOutcome, ...]
     duration_s: float
     pid: int
+    adapters: FollowerCounts = field(default_factory=FollowerCounts)
 
 
 class RolloutActor:
@@ -57,23 +60,19 @@ class RolloutActor:
         Args:
             tasks: this worker's share.
             sampling: how to draw tokens.
-            adapter: one object reference in a list, so that it is fetched here and now.
+            adapter: object references in a list, so that only what is needed is fetched, here and now.
             replay: the replay actor.
         """
-        self._load(adapter)
+        adapters = self._collector.follow(adapter, ray.get)
         started = time.monotonic()
         trajectories = self._collector.collect(tasks, sampling)
         duration_s = time.monotonic() - started
         ray.get(replay.put.remote(trajectories))
-        return RolloutReport(tuple(map(outcome_of, trajectories)), duration_s, os.getpid())
+        return RolloutReport(tuple(map(outcome_of, trajectories)), duration_s, os.getpid(), adapters)
 
     def evaluate(
         self, tasks: Sequence[EpisodeTask], sampling: SamplingParams, adapter: Sequence[Any]
     ) -> list[EpisodeOutcome]:
         """Play `tasks` without delivering them."""
-        self._load(adapter)
+        self._collector.follow(adapter, ray.get)
         return [outcome_of(trajectory) for trajectory in self._collector.collect(tasks, sampling)]
-
-    def _load(self, adapter: Sequence[Any]) -> None:
-        update: AdapterUpdate = ray.get(adapter[0])
-        self._collector.load_adapter(update)

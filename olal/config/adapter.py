@@ -18,3 +18,5 @@ class AdapterConfig(Section):
     """Scale of the update; alpha / rank multiplies it."""
     targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
     """Names of the adapted modules, or all-linear for every linear layer but the output head."""
+    snapshot_every: int = Field(default=16, ge=1)
+    """Versions between two whole adapters where updates are published as seeds; at 1 whole ones alone are."""

@@ -18,6 +18,14 @@ class MeZOConfig(LearnerBase):
     """Length of the first step, per coordinate, along a direction that is one spread of losses better."""
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
     """Lambda of generalised advantage estimation."""
+    objective: Literal["surrogate", "nll"] = "surrogate"
+    """What is measured: the clipped surrogate, or the negative log-likelihood weighted by exp(advantage / T)."""
+    weight_temperature: float = Field(default=0.5, gt=0)
+    """T of the nll objective, in standard deviations of the advantage."""
+    subspace: Literal["full", "b", "core"] = "full"
+    """What moves: the whole adapter, its B matrices alone, or an r by r core of each of them."""
+    anchor_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the distance from the untrained adapter that each update gives back."""
     sigma: float = Field(default=0.02, gt=0)
     """Length of a perturbation, per coordinate."""
     directions: int = Field(default=8, ge=1)
@@ -26,6 +34,8 @@ class MeZOConfig(LearnerBase):
     """Steps in one update."""
     contexts_per_step: int = Field(default=96, ge=1)
     """Decisions on which one step measures its directions."""
+    rows_per_pass: int = Field(default=512, ge=1)
+    """Most sequences in one model pass, over all perturbed adapters; the memory of an update grows with it."""
     value_features: int = Field(default=128, ge=1)
     """Random features of the value estimate."""
     value_ridge: float = Field(default=1.0, gt=0)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from olal.agents import PromptAgent
 from olal.config import RunConfig
 from olal.envs import Environment, make_env
 
 if TYPE_CHECKING:
+    from olal.adapters import SeedSpace
     from olal.inference import Engine
     from olal.learners.base import Learner
     from olal.models.lora_bank import LoraBank
@@ -87,12 +88,28 @@ def build_engine(config: RunConfig) -> tuple[Engine, LoraBank]:
     return build_transformers_engine(config, network), network.bank
 
 
+def build_seed_space(config: RunConfig, bank: LoraBank) -> SeedSpace:
+    """The rules by which seeds become moves of this run's adapter; the same in every process."""
+    from olal.adapters import SeedSpace
+    from olal.models.model_identity import model_identity
+
+    subspace: Any = getattr(config.learner, "subspace", "full")
+    return SeedSpace(bank.layout, bank.initial, subspace=subspace, base=model_identity(config.model.path))
+
+
 def build_collector(config: RunConfig, worker: int) -> Collector:
     """Everything one rollout worker needs."""
+    from olal.adapters import AdapterFollower
     from olal.rollout import Collector
 
-    engine, _ = build_engine(config)
-    return Collector(lambda: build_env(config), lambda env: PromptAgent(env.instructions), engine, worker=worker)
+    engine, bank = build_engine(config)
+    return Collector(
+        lambda: build_env(config),
+        lambda env: PromptAgent(env.instructions),
+        engine,
+        worker=worker,
+        follower=AdapterFollower(build_seed_space(config, bank)),
+    )
 
 
 def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
@@ -109,7 +126,8 @@ def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
         case "ppo":
             made = PPOLearner(network, _settings(PPOSettings, config), rate, seed=config.seed)
         case "mezo":
-            made = MeZOLearner(network, _settings(MeZOSettings, config), rate, seed=config.seed)
+            space = build_seed_space(config, network.bank)
+            made = MeZOLearner(network, _settings(MeZOSettings, config), rate, seed=config.seed, space=space)
         case "grpo" | "rloo" | "reinforce":
             made = CriticFreeLearner(network, _settings(CriticFreeSettings, config), rate, seed=config.seed)
     return made, network.bank

@@ -26,7 +26,14 @@ READY_TIMEOUT_S = 300.0
 class Crew:
     """N rollout actors, one replay actor, one learner actor."""
 
-    def __init__(self, config: RunConfig, placement: Placement, run_name: str, episodes_file: Path | None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        placement: Placement,
+        run_name: str,
+        episodes_file: Path | None,
+        seed_log: Path | None = None,
+    ) -> None:
         """Create the actors and wait until every model stands.
 
         Args:
@@ -34,6 +41,7 @@ class Crew:
             placement: CPU and GPU shares.
             run_name: part of the actors' names, by which the dashboard shows them.
             episodes_file: where the replay actor records episodes.
+            seed_log: where the learner records its updates, if it makes them from seeds.
 
         Raises:
             OlalError: whatever an actor raised while it was built.
@@ -41,7 +49,12 @@ class Crew:
         """
         self._config = config
         self._learner = _spawn(
-            LearnerActor, f"olal/{run_name}/learner", placement.learner, partial(build_learner, config)
+            LearnerActor,
+            f"olal/{run_name}/learner",
+            placement.learner,
+            partial(build_learner, config),
+            seed_log,
+            config.adapter.snapshot_every,
         )
         self._workers = [
             _spawn(RolloutActor, f"olal/{run_name}/rollout-{i}", placement.rollout, partial(build_collector, config, i))

@@ -6,6 +6,7 @@
         metrics.jsonl     one line per update
         episodes/         what was played
         checkpoints/      step-00000010/ ...; complete once it holds COMMIT
+        seeds.log         every update as seeds and coefficients, where the learner makes them from seeds
         evaluation.json   the last evaluation
 
 Nothing in it is pickled.
@@ -45,6 +46,7 @@ class RunDirectory:
         self.metrics_path = path / "metrics.jsonl"
         self.episodes_path = path / "episodes"
         self.checkpoints_path = path / "checkpoints"
+        self.seed_log_path = path / "seeds.log"
         self.evaluation_path = path / "evaluation.json"
 
     @classmethod

@@ -125,8 +125,17 @@ class Training:
             learner_step_s=present.duration_s,
             elapsed_s=self.counters.elapsed_s,
             failed_episodes=self.counters.failed_episodes,
-            extra={**present.metrics, **_decoding(outcomes)},
+            extra={**present.metrics, **_decoding(outcomes), **_adapters(reports, present)},
         )
+
+
+def _adapters(reports: Sequence[RolloutReport], present: LearnerReport) -> dict[str, float]:
+    """What the new adapter costs on its way to a worker, and how workers came by theirs since they started."""
+    return {
+        "published_bytes": float(present.published_bytes),
+        "adapter_snapshots": float(sum(report.adapters.snapshots for report in reports)),
+        "adapter_mismatches": float(sum(report.adapters.mismatches for report in reports)),
+    }
 
 
 def _decoding(outcomes: Sequence[EpisodeOutcome]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, cast
 
-from olal.types import Bootstrap, Completion, DraftStatistics, EpisodeTask, GrammarSpec, Trajectory, Turn
+from olal.types import Bootstrap, Completion, DraftStatistics, EpisodeTask, GrammarSpec, Perturbation, Trajectory, Turn
 
 
 def to_json(trajectory: Trajectory) -> dict[str, Any]:
@@ -20,6 +20,7 @@ def to_json(trajectory: Trajectory) -> dict[str, Any]:
         "episode_id": trajectory.task.episode_id,
         "seed": trajectory.task.seed,
         "group": trajectory.task.group,
+        "perturbation": None if trajectory.task.perturbation is None else asdict(trajectory.task.perturbation),
         "adapter_version": trajectory.adapter_version,
         "adapter_digest": trajectory.adapter_digest,
         "return": trajectory.episode_return,
@@ -41,8 +42,11 @@ def from_json(row: dict[str, Any]) -> Trajectory:
         digest: GrammarSpec(grammar["text"], tuple(grammar["decisions"])) for digest, grammar in row["grammars"].items()
     }
     cut = row["bootstrap"]
+    moved = row.get("perturbation")
     return Trajectory(
-        task=EpisodeTask(row["episode_id"], row["seed"], row["group"]),
+        task=EpisodeTask(
+            row["episode_id"], row["seed"], row["group"], None if moved is None else Perturbation(**moved)
+        ),
         turns=tuple(_turn_from_json(turn, grammars) for turn in row["turns"]),
         terminated=row["terminated"],
         truncated=row["truncated"],

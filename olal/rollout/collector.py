@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from olal.adapters import AdapterFollower, FollowerCounts
 from olal.agents import PromptAgent
 from olal.envs.base import Environment
+from olal.errors import ConfigError
 from olal.grammar import ActionGrammar
 from olal.inference import Engine
 from olal.types import (
@@ -18,11 +21,14 @@ from olal.types import (
     Completion,
     EpisodeTask,
     GenerateRequest,
+    Perturbation,
     SamplingParams,
     TimeStep,
     Trajectory,
     Turn,
 )
+
+Reference = TypeVar("Reference")
 
 
 @dataclass(slots=True)
@@ -55,6 +61,7 @@ class Collector:
         *,
         worker: int = 0,
         max_parallel: int = 256,
+        follower: AdapterFollower | None = None,
     ) -> None:
         """Prepare an empty pool of environments.
 
@@ -64,14 +71,17 @@ class Collector:
             engine: samples the actions.
             worker: index written into trajectories.
             max_parallel: most episodes played at once.
+            follower: rebuilds adapters that are published as seeds; None where whole ones alone are loaded.
         """
         self._make_env = make_env
         self._engine = engine
         self._worker = worker
         self._max_parallel = max_parallel
+        self._follower = follower
         self._pool: list[Environment] = []
         self._agent = make_agent(self._environment(0))
         self._prompts: dict[str, tuple[int, ...]] = {}
+        self._members: dict[Perturbation, str] = {}
 
     def collect(self, tasks: Sequence[EpisodeTask], sampling: SamplingParams) -> list[Trajectory]:
         """Play every task to its end under the engine's present adapter.
@@ -80,7 +90,9 @@ class Collector:
         """
         done: list[Trajectory] = []
         for start in range(0, len(tasks), self._max_parallel):
-            done.extend(self._play(tasks[start : start + self._max_parallel], sampling))
+            share = tasks[start : start + self._max_parallel]
+            with self._members_of(share):
+                done.extend(self._play(share, sampling))
         return done
 
     def load_adapter(self, update: AdapterUpdate) -> None:
@@ -92,11 +104,51 @@ class Collector:
         if update.digest != self._engine.adapter_digest or update.version != self._engine.adapter_version:
             self._engine.load_adapter(update)
 
+    def follow(
+        self, published: Sequence[Reference], fetch: Callable[[Reference], AdapterUpdate | bytes]
+    ) -> FollowerCounts:
+        """Act from the next episode on under the adapter that was published last.
+
+        Args:
+            published: references to a whole adapter and to the deltas after it.
+            fetch: gets what a reference stands for.
+
+        Returns:
+            How this worker came by its adapters so far.
+
+        Raises:
+            AdapterMismatch: it does not belong to the engine's model, or cannot be rebuilt here.
+        """
+        follower = self._need_follower()
+        self.load_adapter(follower.load(published, fetch))
+        return replace(follower.counts)
+
     def close(self) -> None:
         """Close every environment of the pool."""
         for env in self._pool:
             env.close()
         self._pool.clear()
+
+    @contextlib.contextmanager
+    def _members_of(self, tasks: Sequence[EpisodeTask]) -> Iterator[None]:
+        """Load the perturbed adapters that episodes are to be played under, for as long as they are."""
+        wanted = dict.fromkeys(task.perturbation for task in tasks if task.perturbation is not None)
+        try:
+            for perturbation in wanted:
+                member = self._need_follower().member(perturbation)
+                self._engine.load_adapter(member, is_current=False)
+                self._members[perturbation] = member.digest
+            yield
+        finally:
+            for digest in self._members.values():
+                if digest != self._engine.adapter_digest:
+                    self._engine.unload_adapter(digest)
+            self._members.clear()
+
+    def _need_follower(self) -> AdapterFollower:
+        if self._follower is None:
+            raise ConfigError("this collector plays under whole adapters alone; give it a follower to rebuild others")
+        return self._follower
 
     def _play(self, tasks: Sequence[EpisodeTask], sampling: SamplingParams) -> list[Trajectory]:
         episodes = [_Episode(task, self._environment(i), time.monotonic()) for i, task in enumerate(tasks)]
@@ -145,8 +197,14 @@ class Collector:
     def _request(self, episode: _Episode, sampling: SamplingParams) -> GenerateRequest:
         assert episode.grammar is not None
         task = episode.task
-        seed = (task.seed << 80) + (task.episode_id << 32) + len(episode.turns)
-        return GenerateRequest(episode.prompt, episode.grammar.spec, sampling, seed)
+        member = self._digest(task)
+        stream = task.episode_id if member is None else task.group
+        seed = (task.seed << 80) + (stream << 32) + len(episode.turns)
+        return GenerateRequest(episode.prompt, episode.grammar.spec, sampling, seed, adapter=member)
+
+    def _digest(self, task: EpisodeTask) -> str | None:
+        """Digest of the perturbed adapter a task is played under; None for the engine's current one."""
+        return None if task.perturbation is None else self._members[task.perturbation]
 
     def _prompt(self, observation: str) -> tuple[int, ...]:
         prompt = self._prompts.get(observation)
@@ -170,7 +228,7 @@ class Collector:
             truncated=episode.step.truncated,
             success=episode.step.success,
             adapter_version=self._engine.adapter_version,
-            adapter_digest=self._engine.adapter_digest,
+            adapter_digest=self._digest(episode.task) or self._engine.adapter_digest,
             worker=self._worker,
             duration_s=episode.duration_s,
             bootstrap=Bootstrap(episode.prompt, episode.grammar.spec) if is_cut and episode.grammar else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from olal.types.adapter_delta import Perturbation
 from olal.types.completion import Completion
 from olal.types.grammar_spec import GrammarSpec
 
@@ -16,11 +17,14 @@ class EpisodeTask:
         episode_id: unique within the run; the ledger's key.
         seed: seeds the environment and every draw of the episode.
         group: episodes of one group share their start, for group-relative advantages; -1 for none.
+        perturbation: what the adapter is moved by for this episode alone; such episodes of one group share every draw,
+            so that what they differ in is the adapter. None plays under the adapter as it is.
     """
 
     episode_id: int
     seed: int
     group: int = -1
+    perturbation: Perturbation | None = None
 
 
 @dataclass(frozen=True, slots=True)
