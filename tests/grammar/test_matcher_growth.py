@@ -160,6 +160,18 @@ def test_states_with_the_same_legal_set_share_it(make_vocabulary: Callable[..., 
     assert vocabulary.num_cached_ids < 2 * len(states[0].legal) + 80 * len(states)
 
 
+def test_a_legal_set_that_no_state_has_any_more_is_forgotten(make_vocabulary: Callable[..., Vocabulary]) -> None:
+    vocabulary = make_vocabulary(max_cached_ids=1000)
+    pairs = [(a, b) for a in "abcdefghij" for b in "klmnopqrst"]
+
+    for a, b in pairs:
+        vocabulary.state(choice_grammar([a, b]), ())
+
+    kept = vocabulary._legal_sets._shared
+    assert len(kept) <= vocabulary.num_cached_states < len(pairs)
+    assert vocabulary._legal_sets.num_ids == sum(len(shared.state.legal) for shared in kept.values())
+
+
 def test_a_grammar_that_admits_nothing_is_told_so(vocabulary: Vocabulary) -> None:
     with pytest.raises(GrammarError, match="no sentence goes on"):
         vocabulary.state(lark_grammar('start: x{1,2}\nx: x "b"'), ())
