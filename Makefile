@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm demo test test-vllm lint format bench clean
+.PHONY: help setup setup-vllm demo test test-vllm lint format bench bench-vllm clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,9 +36,16 @@ format: setup ## Sort imports and format
 
 bench: setup ## Run every benchmark; numbers go to benchmarks/out/
 	@mkdir -p benchmarks/out
-	@for script in benchmarks/[a-z]*.py; do \
+	@for script in $(filter-out benchmarks/vllm_%,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "$$script"; \
 		$(BIN)/python "$$script" --json "benchmarks/out/$$(basename "$$script" .py).json" || exit 1; \
+	done
+
+bench-vllm: setup-vllm ## Run the benchmarks of the vLLM engine
+	@mkdir -p benchmarks/out
+	@for script in $(wildcard benchmarks/vllm_*.py); do \
+		echo "$$script"; \
+		.venv-vllm/bin/python "$$script" --json "benchmarks/out/$$(basename "$$script" .py).json" || exit 1; \
 	done
 
 clean: ## Remove caches and build outputs; .venv/ and runs/ stay

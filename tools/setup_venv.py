@@ -35,7 +35,7 @@ def main() -> None:
     wanted = [torch_requirement(has_gpu=has_gpu, system=platform.system())]
     if with_vllm:
         wanted.append(vllm_requirement(has_gpu=has_gpu))
-    stamp, stamped = venv / ".olal-setup", fingerprint(*wanted)
+    stamp, stamped = venv / ".olal-setup", fingerprint(*wanted, *(UNFIT_FOR_CPU if with_vllm else ()))
     if python_of(venv).exists() and stamp.exists() and stamp.read_text() == stamped:
         return
     started = time.monotonic()

@@ -189,7 +189,8 @@ def prepare_environment(*, has_gpu: bool, threads: int) -> None:
 
 def _start(settings: CoreSettings) -> Any:
     """The engine core."""
-    logging.getLogger("vllm").setLevel(logging.ERROR)
+    for name in ("vllm", "torch._library.triton"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vllm.engine.arg_utils import EngineArgs  # pyright: ignore[reportMissingImports]
