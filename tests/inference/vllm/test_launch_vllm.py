@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_learner_finds_the_engines_probabilities(run: Path) -> None:
-    gaps = [row["max_logprob_gap"] for row in read_jsonl(run / "metrics.jsonl") if "max_logprob_gap" in row]
+    gaps = [row["extra"]["max_logprob_gap"] for row in read_jsonl(run / "metrics.jsonl") if "extra" in row]
 
     assert len(gaps) == 2
     assert max(gaps) < 1e-4
