@@ -66,11 +66,15 @@ class Oracle:
         return steps
 
     @torch.no_grad()
+    def plain(self, prompt: Sequence[int], token_ids: Sequence[int], temperature: float = 1.0) -> np.ndarray:
+        """Log-probabilities of the whole vocabulary before every token, without a grammar."""
+        logits = self._model(input_ids=torch.tensor([[*prompt, *token_ids]])).logits[0] / temperature
+        return logits[len(prompt) - 1 : -1].log_softmax(-1).numpy()
+
     def logprobs(self, prompt: Sequence[int], token_ids: Sequence[int], temperature: float = 1.0) -> list[float]:
         """Log-probabilities of given tokens under the model without a grammar."""
-        logits = self._model(input_ids=torch.tensor([[*prompt, *token_ids]])).logits[0] / temperature
-        rows = logits.log_softmax(-1)
-        return [float(rows[len(prompt) + t - 1, token]) for t, token in enumerate(token_ids)]
+        rows = self.plain(prompt, token_ids, temperature)
+        return [float(row[token]) for row, token in zip(rows, token_ids, strict=True)]
 
 
 @pytest.fixture(scope="session")
