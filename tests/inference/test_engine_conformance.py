@@ -17,10 +17,18 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from olal.errors import AdapterMismatch
+from olal.errors import AdapterMismatch, ConfigError
 from olal.grammar import Vocabulary, choice_grammar, json_grammar, lark_grammar, regex_grammar
 from olal.inference import Engine
-from olal.types import AdapterUpdate, Completion, GenerateRequest, GrammarSpec, Message
+from olal.types import (
+    AdapterUpdate,
+    Completion,
+    GenerateRequest,
+    GrammarSpec,
+    Message,
+    SamplingParams,
+    ScoreRequest,
+)
 
 Ask = Callable[..., list[GenerateRequest]]
 
@@ -370,3 +378,238 @@ def test_messages_become_tokens_by_the_chat_template(engine: Engine, tokenizer: 
     messages = [Message("system", "Reach the goal."), Message("user", "lake row=0 col=0")]
 
     assert engine.encode(messages) == tuple(tokenizer.encode("lake row=0 col=0\n").ids)
+
+
+def finish(engine: Engine, answers: dict[int, Completion] | None = None) -> dict[int, Completion]:
+    """Step until nothing is left; completions by id."""
+    answers = answers or {}
+    while engine.num_unfinished:
+        answers.update(engine.step())
+    return answers
+
+
+def same(got: Completion, expected: Completion) -> bool:
+    """Whether two completions agree up to rounding and the passes they took."""
+    return (got.token_ids, got.text, got.forced, got.stop_reason) == (
+        expected.token_ids,
+        expected.text,
+        expected.forced,
+        expected.stop_reason,
+    ) and alike([got], [expected])
+
+
+def test_requests_come_and_go_and_each_is_what_it_would_be_alone(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    requests = [one for grammar, _ in SENTENCES.values() for one in ask(grammar, range(3))]
+    expected = make_engine().generate(requests)
+    engine = make_engine(max_batch=4)
+    waiting, ids, answers = list(requests), [], {}
+
+    while waiting or engine.num_unfinished:
+        ids += [engine.submit(waiting.pop(0)) for _ in range(min(3, len(waiting)))]
+        assert engine.num_unfinished == len(ids) - len(answers)
+        answers.update(engine.step())
+
+    assert sorted(answers) == sorted(set(ids))
+    assert all(same(answers[key], wanted) for key, wanted in zip(ids, expected, strict=True))
+    assert engine.step() == []
+
+
+def test_a_finished_row_is_replaced_at_once(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    # one decision each: two rows at a time need one step per pair, and one more to find that none is left
+    engine = make_engine(max_batch=2)
+    ids = [engine.submit(request) for request in ask(choice_grammar(["0", "1"]), range(8))]
+
+    steps, answers = 0, dict[int, Completion]()
+    while engine.num_unfinished:
+        answers.update(engine.step())
+        steps += 1
+
+    assert sorted(answers) == ids
+    assert steps <= 5
+
+
+def test_generate_leaves_those_submitted_before_to_their_steps(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    early, late = ask(SENTENCES["text"][0], [1]), ask(SENTENCES["moves"][0], range(4))
+    expected = make_engine().generate([*early, *late])
+    engine = make_engine()
+    key = engine.submit(early[0])
+
+    completions = engine.generate(late)
+
+    assert all(same(got, wanted) for got, wanted in zip(completions, expected[1:], strict=True))
+    assert engine.num_unfinished == 1
+    assert same(finish(engine)[key], expected[0])
+
+
+def test_a_cancelled_request_tells_what_there_is_of_it(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    [request] = ask(regex_grammar("[a-z]{40}"), max_tokens=64)
+    [whole] = make_engine().generate([request])
+    engine = make_engine()
+    stopped, other = engine.submit(request), engine.submit(request)
+    for _ in range(4):
+        assert engine.step() == []
+
+    engine.cancel(stopped)
+    answers = finish(engine)
+
+    assert answers[stopped].stop_reason == "cancelled"
+    assert 0 < len(answers[stopped].token_ids) < len(whole.token_ids)
+    assert whole.token_ids[: len(answers[stopped].token_ids)] == answers[stopped].token_ids
+    assert same(answers[other], whole)
+    engine.cancel(stopped)  # returned already
+    engine.cancel(12345)
+    assert engine.num_unfinished == 0
+
+
+def test_a_request_cancelled_before_its_first_step_is_empty(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    engine = make_engine(max_batch=1)
+    first, second = (engine.submit(request) for request in ask(SENTENCES["text"][0], range(2)))
+
+    engine.cancel(second)
+    answers = finish(engine)
+
+    assert (answers[second].stop_reason, answers[second].token_ids) == ("cancelled", ())
+    assert answers[first].stop_reason == "grammar"
+
+
+def test_a_deadline_stops_one_request_with_what_there_is(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    [request] = ask(regex_grammar("[a-z]{40}"))
+    [whole] = make_engine().generate([request])
+
+    late, patient = make_engine().generate([replace(request, deadline_s=0.0), replace(request, deadline_s=600.0)])
+
+    assert late.stop_reason == "deadline"
+    assert len(late.token_ids) < len(whole.token_ids)
+    assert whole.token_ids[: len(late.token_ids)] == late.token_ids
+    assert same(patient, whole)
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_a_paused_completion_goes_on_as_if_it_never_stopped(
+    make_engine: Callable[..., Engine], ask: Ask, name: str
+) -> None:
+    requests = ask(SENTENCES[name][0], range(4), temperature=2.0)
+    engine = make_engine()
+
+    for request, whole in zip(requests, engine.generate(requests), strict=True):
+        parts: list[Completion] = []
+        while not parts or parts[-1].stop_reason == "paused":
+            done = tuple(token for part in parts for token in part.token_ids)
+            parts += engine.generate([replace(request, prefix=done, max_decisions=2)])
+        assert tuple(token for part in parts for token in part.token_ids) == whole.token_ids
+        assert sum((part.forced for part in parts), ()) == whole.forced
+        assert sum((part.logprobs for part in parts), ()) == pytest.approx(whole.logprobs, abs=1e-4)
+        assert sum((part.log_legal_mass for part in parts), ()) == pytest.approx(whole.log_legal_mass, abs=1e-4)
+        assert {decisions(part) for part in parts[:-1]} <= {2}
+        assert parts[-1].stop_reason == whole.stop_reason
+
+
+def test_no_decision_allowed_leaves_what_is_forced(engine: Engine, ask: Ask) -> None:
+    [request] = ask(SENTENCES["moves"][0])
+
+    [paused] = engine.generate([replace(request, max_decisions=0)])
+
+    assert (paused.text, paused.stop_reason, paused.num_passes) == ('{"moves":["', "paused", 0)
+    assert set(paused.forced) == {True}
+
+
+@pytest.mark.parametrize("cuts", [{"top_k": 3}, {"top_p": 0.7}, {"top_k": 5, "top_p": 0.8}], ids=str)
+@pytest.mark.parametrize("name", ["text", "regex", "prefixes"])
+def test_cuts_leave_the_likely_tokens_with_exact_probabilities(
+    engine: Engine, oracle: Any, ask: Ask, name: str, cuts: dict[str, Any]
+) -> None:
+    requests = ask(SENTENCES[name][0], range(10), temperature=2.0)
+    requests = [replace(request, sampling=replace(request.sampling, **cuts)) for request in requests]
+
+    for request, completion in zip(requests, engine.generate(requests), strict=True):
+        steps = oracle.steps(request.prompt_token_ids, request.grammar, completion.token_ids, 2.0)
+        for t, step in enumerate(steps):
+            ranked = sorted(zip(step.logprobs, step.legal, strict=True), reverse=True)[: cuts.get("top_k", 0) or None]
+            total = sum(np.exp(logprob) for logprob, _ in ranked)
+            before = np.cumsum([0.0, *(np.exp(logprob) / total for logprob, _ in ranked)])[:-1]
+            left = {token: lp for (lp, token), b in zip(ranked, before, strict=True) if b < cuts.get("top_p", 1)}
+            wanted = left[completion.token_ids[t]] - np.log(sum(np.exp(value) for value in left.values()))
+            assert completion.logprobs[t] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_scores_equal_what_was_sampled(engine: Engine, ask: Ask) -> None:
+    samplings = [SamplingParams(0.7), SamplingParams(2.0, top_k=4), SamplingParams(top_p=0.9), SamplingParams(0)]
+    requests = [
+        replace(one, sampling=sampling)
+        for (grammar, _), sampling in itertools.product(SENTENCES.values(), samplings)
+        for one in ask(grammar, range(2))
+    ]
+    completions = engine.generate(requests)
+
+    scores = engine.score(
+        [
+            ScoreRequest(r.prompt_token_ids, c.token_ids, r.grammar, r.sampling)
+            for r, c in zip(requests, completions, strict=True)
+        ]
+    )
+
+    for score, completion in zip(scores, completions, strict=True):
+        assert score.forced == completion.forced
+        assert score.logprobs == pytest.approx(completion.logprobs, abs=1e-4)
+        assert score.log_legal_mass == pytest.approx(completion.log_legal_mass, abs=1e-4)
+
+
+def test_adapters_in_one_batch_each_follow_their_own_oracle(
+    engine: Engine, ask: Ask, make_oracle: Any, flat: np.ndarray, update_of: Callable[..., AdapterUpdate]
+) -> None:
+    flats = {None: flat} | {update_of(0, flat * scale).digest: flat * scale for scale in (0.5, -1.0)}
+    for version, (digest, values) in enumerate(flats.items(), 5):
+        if digest is not None:
+            engine.load_adapter(update_of(version, values), is_current=False)
+    kinds = itertools.product(flats, ("text", "moves"), range(3))
+    requests = [replace(ask(SENTENCES[name][0], [seed])[0], adapter=digest) for digest, name, seed in kinds]
+
+    completions = engine.generate(requests)
+
+    assert engine.adapter_version == 5
+    for request, completion in zip(requests, completions, strict=True):
+        assert mismatch(completion, request, make_oracle(flats[request.adapter])) < 1e-4
+        assert completion.adapter_version == 5 + list(flats).index(request.adapter)
+
+
+def test_requests_in_flight_keep_their_adapter(
+    make_engine: Callable[..., Engine], ask: Ask, flat: np.ndarray, update_of: Callable[..., AdapterUpdate]
+) -> None:
+    requests = ask(SENTENCES["text"][0], range(4))
+    engine = make_engine()
+    expected_old = engine.generate(requests)
+    engine.load_adapter(update_of(6, flat * 0.5))
+    expected_new = engine.generate(requests)
+    engine.load_adapter(update_of(5, flat))
+    old = [engine.submit(request) for request in requests]
+    answers = dict(engine.step())
+
+    engine.load_adapter(update_of(6, flat * 0.5))
+    new = [engine.submit(request) for request in requests]
+    answers = finish(engine, answers)
+
+    assert all(
+        same(answers[key], wanted) for key, wanted in zip([*old, *new], [*expected_old, *expected_new], strict=True)
+    )
+    assert [answers[key].adapter_version for key in [*old, *new]] == [5] * 4 + [6] * 4
+
+
+def test_an_adapter_can_be_unloaded_when_nobody_uses_it(
+    engine: Engine, ask: Ask, flat: np.ndarray, update_of: Callable[..., AdapterUpdate]
+) -> None:
+    other = update_of(6, flat * 0.5)
+    engine.load_adapter(other, is_current=False)
+    request = replace(ask(SENTENCES["text"][0])[0], adapter=other.digest)
+    key = engine.submit(request)
+
+    with pytest.raises(ConfigError, match="in flight"):
+        engine.unload_adapter(other.digest)
+    with pytest.raises(ConfigError, match="current"):
+        engine.unload_adapter(engine.adapter_digest)
+    assert finish(engine)[key].stop_reason == "grammar"
+    engine.unload_adapter(other.digest)
+    engine.unload_adapter("f" * 16)
+
+    [refused] = engine.generate([request])
+    assert "no adapter" in refused.error
+    assert engine.adapter_digest == update_of(5, flat).digest
