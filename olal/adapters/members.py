@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from olal.adapters.seed_space import SeedSpace
 
-_BLOCK_ELEMENTS = 1 << 20
+_BLOCK_ELEMENTS = 1 << 18
 
 
 class Members:

@@ -15,6 +15,8 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from olal.adapters.delta_bytes import HEAD_BYTES, decode_delta, delta_length, encode_delta
 from olal.adapters.seed_space import SeedSpace
@@ -133,8 +135,18 @@ class SeedLog:
         self._cut()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; closing twice does nothing."""
         self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return the log itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
 
     def _cut(self) -> None:
         self._file.truncate(self._ends[-1])
