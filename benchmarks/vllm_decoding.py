@@ -50,7 +50,7 @@ def compare(kind: str, played: list[tuple[str, dict[str, Any]]]) -> list[Measure
         measure(f"transformers_actions_per_s_{kind}", rate["transformers"], "1/s", baseline=rate["plain"]),
         measure(f"vllm_steps_per_batch_{kind}", steps["vllm"], "steps", baseline=steps["plain"]),
         measure(f"transformers_steps_per_batch_{kind}", steps["transformers"], "steps", baseline=steps["plain"]),
-        measure(f"vllm_steps_saved_{kind}", steps["plain"] / steps["vllm"], "ratio", "> 1", baseline=1.0),
+        measure(f"vllm_steps_saved_{kind}", steps["plain"] / steps["vllm"], "ratio", ">= 2", baseline=1.0),
     ]
 
 
@@ -83,11 +83,12 @@ def olal_side(kind: str) -> Callable[[Actions, int], tuple[float, int]]:
     from olal.experiments.build import build_engine
     from olal.types import AdapterUpdate, GenerateRequest, Message, SamplingParams
 
-    engine, bank = build_engine(load_config([], {"engine.kind": kind, "engine.kv_cache_mb": 64}))
+    built, bank = build_engine(load_config([], {"engine.kind": kind, "engine.kv_cache_mb": 64}))
+    engine: Any = built  # both kinds count their passes
 
     def turn(actions: Actions, seed: int) -> tuple[float, int]:
         noise = np.random.default_rng(seed).standard_normal(bank.layout.num_parameters).astype(np.float32)
-        flat = bank.initial + np.float32(0.01) * noise
+        flat = (bank.initial + 0.01 * noise).astype(np.float32)
         engine.load_adapter(AdapterUpdate(seed, bank.layout.digest(flat), flat))
         prompts = [engine.encode([Message("user", prompt)]) for prompt in actions.prompts]
         sampling = SamplingParams(max_tokens=MAX_TOKENS)

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
-
 from olal.config.clipped import ClippedConfig
+from olal.config.groups import GroupsConfig
 
 
-class GroupConfig(ClippedConfig):
-    """Episodes in groups that share their start."""
-
-    group_size: int = Field(default=8, ge=2, validate_default=True)
-    """Episodes with the same start, which are compared with each other."""
-
-    @field_validator("group_size")
-    @classmethod
-    def _check_groups(cls, group_size: int, info: ValidationInfo) -> int:
-        episodes = info.data.get("episodes_per_update", group_size)
-        if episodes % group_size:
-            raise ValueError(f"a divisor of learner.episodes_per_update={episodes}")
-        return group_size
-
-
-class GRPOConfig(GroupConfig):
+class GRPOConfig(GroupsConfig, ClippedConfig):
     """Group-relative policy optimisation (Shao et al. 2024, arXiv 2402.03300)."""
 
     kind: Literal["grpo"] = "grpo"
     """Which learner this is."""
 
 
-class RLOOConfig(GroupConfig):
+class RLOOConfig(GroupsConfig, ClippedConfig):
     """REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv 2402.14740)."""
 
     kind: Literal["rloo"] = "rloo"

@@ -42,10 +42,12 @@ def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseMod
         return explain_unknown([str(part) for part in path], model, _variant(path, data))
     if first["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         tags = first.get("ctx", {}).get("expected_tags", "").replace(", ", " or ").replace("'", "")
-        selector = SELECTORS[str(path[0])]
+        selector = SELECTORS.get(str(path[0]), "kind")
         section = first["input"]
         value = cast("Mapping[str, Any]", section).get(selector) if isinstance(section, Mapping) else section
         return f"{_dotted(path)}.{selector} must be {tags}; got {value!r}"
+    if first["type"] == "missing":
+        return f"{_dotted([*path, first['loc'][-1]])} is missing"
     paths = [_path(detail["loc"], data) for detail in details]
     if first["type"] == "value_error" and first["loc"][-1:] != tuple(path[-1:]):
         path = paths[details.index(first)] = [*path, first["loc"][-1]]  # a default that contradicts another setting
@@ -71,10 +73,11 @@ def _dotted(path: Sequence[str | int]) -> str:
 
 
 def _variant(path: Sequence[str | int], data: Mapping[str, Any]) -> str | None:
-    section = data.get(str(path[0]))
-    if len(path) < 2 or not isinstance(section, Mapping):
-        return None
-    kind = cast("Mapping[str, Any]", section).get("kind")
+    """Kind of the section that a key stands in, if that has kinds."""
+    section: Any = data
+    for part in path[:-1]:
+        section = section[part]
+    kind = cast("Mapping[str, Any]", section).get("kind") if isinstance(section, Mapping) else None
     return None if kind is None else str(kind)
 
 

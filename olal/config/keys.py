@@ -40,17 +40,17 @@ def explain_unknown(path: Sequence[str], model: type[BaseModel], variant: str | 
         One line.
     """
     keys = known_keys(model)
-    dotted = ".".join(path)
+    shown, dotted = ".".join(path), ".".join(part for part in path if not part.isdigit())  # a list's items share keys
     if dotted in keys and variant is not None:
-        selector = f"{path[0]}.{SELECTORS[path[0]]}"
-        return f"{dotted}: no such key with {selector}={variant}; it belongs to {selector}={' or '.join(keys[dotted])}"
+        selector = f"{shown.rpartition('.')[0]}.{SELECTORS.get(path[0], 'kind')}"
+        return f"{shown}: no such key with {selector}={variant}; it belongs to {selector}={' or '.join(keys[dotted])}"
     open_keys = [key for key, variants in keys.items() if not variants or variant is None or variant in variants]
     nearest = _nearest(dotted, open_keys)
     if nearest is not None:
-        return f"{dotted}: no such key; did you mean {nearest}?"
+        return f"{shown}: no such key; did you mean {nearest}?"
     prefix = dotted.rpartition(".")[0]
     siblings = [key for key in open_keys if key.rpartition(".")[0] == prefix]
-    return f"{dotted}: no such key; allowed are {', '.join(siblings)}"
+    return f"{shown}: no such key; allowed are {', '.join(siblings)}"
 
 
 def _nearest(dotted: str, keys: Sequence[str]) -> str | None:

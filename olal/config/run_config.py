@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from olal.config.adapter import AdapterConfig
 from olal.config.base import Section
 from olal.config.cluster import ClusterConfig
-from olal.config.critic_free import GRPOConfig, ReinforceConfig, RLOOConfig
 from olal.config.engine import EngineConfig
 from olal.config.env import EnvConfig
 from olal.config.evaluation import EvaluationConfig
-from olal.config.mezo import MeZOConfig
+from olal.config.learner import AnyLearner
 from olal.config.model import ModelConfig
 from olal.config.ppo import PPOConfig
 from olal.config.replay import ReplayConfig
+from olal.config.reward import RewardConfig
 from olal.config.rollout import RolloutConfig
+from olal.config.stages import StageConfig
 from olal.config.training import TrainingConfig
 
 
@@ -47,16 +48,41 @@ class RunConfig(Section):
     """The workers that play."""
     replay: ReplayConfig = Field(default_factory=ReplayConfig)
     """The buffer of episodes."""
-    learner: Annotated[
-        PPOConfig | MeZOConfig | GRPOConfig | RLOOConfig | ReinforceConfig, Field(discriminator="kind")
-    ] = Field(default_factory=PPOConfig)
+    learner: AnyLearner = Field(default_factory=PPOConfig)
     """The learner; `kind` says which, and changing it drops what was set for the former one."""
+    stages: list[StageConfig] = Field(default_factory=list[StageConfig])
+    """Learners to use one after the other, with their updates; `learner` and `training.updates` do not count then."""
+    reward: RewardConfig = Field(default_factory=RewardConfig)
+    """What the learner is paid by."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """Length and checkpoints."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     """How the result is measured."""
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     """Where it runs."""
+
+    @property
+    def plan(self) -> tuple[StageConfig, ...]:
+        """The stages; without any, the one learner for all updates.
+
+        >>> [stage.updates for stage in RunConfig().plan]
+        [60]
+        """
+        return tuple(self.stages) or (StageConfig(learner=self.learner, updates=self.training.updates),)
+
+    @property
+    def num_updates(self) -> int:
+        """Learner updates of the whole run."""
+        return sum(stage.updates for stage in self.plan)
+
+    def stage_at(self, version: int) -> tuple[StageConfig, int]:
+        """The stage that makes the update after `version`, and the version at which it started."""
+        start = 0
+        for stage in self.plan:
+            if version < start + stage.updates:
+                return stage, start
+            start += stage.updates
+        return self.plan[-1], start - self.plan[-1].updates
 
     @field_validator("name")
     @classmethod

@@ -5,9 +5,7 @@ Nothing heavy is imported here at module level: the functions run inside the act
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from olal.agents import PromptAgent
 from olal.config import RunConfig
@@ -16,12 +14,9 @@ from olal.envs import Environment, make_env
 if TYPE_CHECKING:
     from olal.adapters import SeedSpace
     from olal.inference import Engine
-    from olal.learners.base import Learner
     from olal.models.lora_bank import LoraBank
     from olal.models.policy_network import PolicyNetwork
     from olal.rollout import Collector
-
-Settings = TypeVar("Settings")
 
 
 def build_env(config: RunConfig) -> Environment:
@@ -110,31 +105,3 @@ def build_collector(config: RunConfig, worker: int) -> Collector:
         worker=worker,
         follower=AdapterFollower(build_seed_space(config, bank)),
     )
-
-
-def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
-    """The learner and the bank whose layout its checkpoints are written in."""
-    from olal.learners.critic_free import CriticFreeLearner, CriticFreeSettings
-    from olal.learners.mezo import MeZOLearner, MeZOSettings
-    from olal.learners.ppo import PPOLearner, PPOSettings
-    from olal.learners.schedule import LinearDecay
-
-    learner = config.learner
-    rate = LinearDecay(learner.learning_rate, learner.lr_final_fraction, config.training.updates)
-    network = build_network(config)
-    match learner.kind:
-        case "ppo":
-            made = PPOLearner(network, _settings(PPOSettings, config), rate, seed=config.seed)
-        case "mezo":
-            space = build_seed_space(config, network.bank)
-            made = MeZOLearner(network, _settings(MeZOSettings, config), rate, seed=config.seed, space=space)
-        case "grpo" | "rloo" | "reinforce":
-            made = CriticFreeLearner(network, _settings(CriticFreeSettings, config), rate, seed=config.seed)
-    return made, network.bank
-
-
-def _settings(kind: type[Settings], config: RunConfig) -> Settings:
-    """Fill a learner's settings from the config fields of the same name; the temperature is that of the rollouts."""
-    given = config.learner.model_dump() | {"temperature": config.rollout.temperature}
-    make: Callable[..., Settings] = kind
-    return make(**{name: given[name] for name in inspect.signature(make).parameters if name in given})

@@ -15,7 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from olal.actors import LearnerActor, LearnerReport, ReplayActor, ReplayStatus, RolloutActor, RolloutReport
 from olal.config import RunConfig
 from olal.errors import ClusterError, OlalError, RunFailed
-from olal.experiments.build import build_collector, build_learner
+from olal.experiments.build import build_collector
+from olal.experiments.build_learner import build_learner
 from olal.experiments.cluster import Placement
 from olal.rollout import EpisodeOutcome
 from olal.types import EpisodeTask, SamplingParams

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from olal.adapters import Checkpoint, SeedSpace
@@ -18,11 +18,13 @@ class LearnerStep:
         update: the new adapter.
         metrics: losses, entropy, KL and the like, by name.
         delta: what led there from the version before, where the learner moves along seeded directions alone.
+        alarms: what looks wrong with the update, one line each, by the alarm's name; see `olal.learners.alarms`.
     """
 
     update: AdapterUpdate
     metrics: Mapping[str, float]
     delta: AdapterDelta | None = None
+    alarms: Mapping[str, str] = field(default_factory=dict)
 
 
 class Learner(Protocol):

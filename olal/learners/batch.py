@@ -28,6 +28,7 @@ class EpisodeSpan:
         bootstrap_context: context whose value continues a truncated episode; -1 when it terminated.
         group: the episodes with which it shares its start; -1 for none.
         episode_return: undiscounted sum of all its rewards.
+        adapter_version: version of the policy that acted.
     """
 
     start: int
@@ -35,6 +36,7 @@ class EpisodeSpan:
     bootstrap_context: int
     group: int = -1
     episode_return: float = 0.0
+    adapter_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class DecisionBatch:
         legal: per context its sorted legal token ids.
         context_of: int64 (N,): the context of each decision.
         chosen: int64 (N,): position of the sampled token in its legal set.
-        behaviour_logprobs: float64 (N,): as the engine reported them.
-        log_legal_mass: float64 (N,): as the engine reported it.
+        behaviour_logprobs: float64 (N,): as the engine reported them; NaN where it reported none.
+        log_legal_mass: float64 (N,): as the engine reported it; NaN where it reported none.
         rewards: float64 (N,): reward that followed, on the last decision of a turn.
         elapsed_turns: int64 (N,): turns from this decision to the next: 0 inside a turn.
         episodes: the span of each episode that holds a decision.
@@ -65,6 +67,13 @@ class DecisionBatch:
 
     def __len__(self) -> int:
         return len(self.chosen)
+
+    def is_older_than(self, version: int) -> NDArray[np.bool_]:
+        """Per decision, shape (N,), whether a policy before `version` made it."""
+        old = np.zeros(len(self), bool)
+        for episode in self.episodes:
+            old[episode.start : episode.stop] = episode.adapter_version < version
+        return old
 
 
 class _Builder:
@@ -105,7 +114,9 @@ class _Builder:
             if is_forced or (completion.delegated and completion.delegated[t]):
                 continue
             context = self.context((*turn.prompt_token_ids, *prefix), turn.grammar.digest, t, state.legal)
-            self.rows.append((context, place, completion.logprobs[t], completion.log_legal_mass[t]))
+            logprob = completion.logprobs[t] if t < len(completion.logprobs) else np.nan
+            mass = completion.log_legal_mass[t] if t < len(completion.log_legal_mass) else np.nan
+            self.rows.append((context, place, logprob, mass))
             self.rewards.append(0.0)
             self.elapsed.append(0)
         if len(self.rows) > start:
@@ -127,7 +138,8 @@ class _Builder:
             tokens = (*trajectory.bootstrap.prompt_token_ids, *run)
             bootstrap = self.context(tokens, trajectory.bootstrap.grammar.digest, len(run), state.legal)
         group, total = trajectory.task.group, trajectory.episode_return
-        self.episodes.append(EpisodeSpan(start, len(self.rows), bootstrap, group, total))
+        version = trajectory.adapter_version
+        self.episodes.append(EpisodeSpan(start, len(self.rows), bootstrap, group, total, version))
 
 
 def make_batch(trajectories: Sequence[Trajectory], vocabulary: Vocabulary, *, gamma: float) -> DecisionBatch:

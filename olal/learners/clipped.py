@@ -1,47 +1,57 @@
 """ClippedLearner: what PPO and its critic-free kin share, everything but the credit of a decision.
 
 Schulman et al. 2017, "Proximal policy optimization algorithms", eq. 7:
-L = E[min(r_t A_t, clip(r_t, 1 - eps, 1 + eps) A_t)] with r_t = pi(a_t) / pi_behaviour(a_t).
-Both probabilities are over the legal tokens alone, so r_t is exactly one before the first step.
+L = E[min(r_t A_t, clip(r_t, 1 - eps, 1 + eps) A_t)] with r_t = pi(a_t) / pi_prox(a_t).
+Both probabilities are over the legal tokens alone, so r_t is exactly one before the first step. Where the acting
+policy is the one that is updated, it is the proximal policy itself. Where it is older, the two are decoupled (Hilton et
+al. 2021, "Batch size-invariance for policy optimization", eq. 4): pi_prox is recomputed at the start of the update, and
+a decision counts w_t = min(rho_bar, pi_prox(a_t) / pi_behaviour(a_t)) times (Espeholt et al. 2018, "IMPALA").
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from olal.adapters import Checkpoint
-from olal.learners.base import LearnerStep
-from olal.learners.batch import DecisionBatch, make_batch
-from olal.learners.reward_scale import RewardScale
+from olal.learners.batch import DecisionBatch
+from olal.learners.gradient import GradientLearner, GradientSettings, Minibatch, Plan, Survey
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
-from olal.learners.torch_state import optimizer_arrays, random_state, restore_optimizer, restore_random
-from olal.models.legal import legal_entropy
 from olal.models.policy_network import PolicyNetwork
-from olal.types import AdapterUpdate, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
-class ClippedSettings:
+class ClippedSettings(GradientSettings):
     """Hyper-parameters of the surrogate; see `olal.config` for what each means."""
 
-    gamma: float = 0.99
     clip: float = 0.2
-    entropy: float = 0.01
-    epochs: int = 4
-    minibatch_decisions: int = 256
-    target_kl: float = 0.1
-    max_grad_norm: float = 1.0
     advantage_std_floor: float = 0.05
-    temperature: float = 1.0
+    rho_bar: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """How the acting policy differs from the one that is updated.
+
+    Attributes:
+        proximal: float64 (N,): log-probabilities of the policy that the update starts from.
+        weights: float64 (N,): truncated importance weights, 1 where both policies are the same.
+        is_stale: bool (N,): made by an older version.
+    """
+
+    proximal: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    is_stale: NDArray[np.bool_]
+
+    def ratios(self, batch: DecisionBatch) -> NDArray[np.float64]:
+        """Whole importance ratios, shape (N,): 1 where both policies are the same."""
+        return np.where(self.is_stale, np.exp(self.proximal - batch.behaviour_logprobs), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,138 +69,76 @@ class Credit:
     metrics: Mapping[str, float]
 
 
-class ClippedLearner(ABC):
+@dataclass(frozen=True, slots=True)
+class ClippedPlan(Plan):
+    """What the surrogate needs of N decisions: advantages are the signal; see `Credit` and `Stale`."""
+
+    returns: NDArray[np.float64]
+    proximal: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+class ClippedLearner(GradientLearner[ClippedPlan]):
     """Several epochs of minibatches on the clipped surrogate; a subclass says what decisions are worth.
 
     See `olal.learners.base.Learner` for the contract.
     """
 
+    settings_class = ClippedSettings
+
     def __init__(
         self, network: PolicyNetwork, settings: ClippedSettings, learning_rate: LinearDecay, *, seed: int
     ) -> None:
-        """Start from the bank's initial adapter.
-
-        Args:
-            network: base model and bank; the learner owns the bank's present adapter.
-            settings: hyper-parameters.
-            learning_rate: of the adapter, by version.
-            seed: of the order of minibatches.
-        """
-        self._network = network
+        """Start from the bank's initial adapter; see `olal.learners.gradient.GradientLearner` for the arguments."""
+        super().__init__(network, settings, learning_rate, seed=seed)
         self._settings = settings
-        self._learning_rate = learning_rate
-        self._random = np.random.Generator(np.random.Philox(key=seed))
-        self._flat = torch.tensor(network.bank.initial, device=network.device, requires_grad=True)
-        self._adapter_optimizer = torch.optim.Adam([self._flat], betas=(0.9, 0.99), eps=1e-6)
-        self._reward_scale = RewardScale()
-        self.version = 0
 
     @abstractmethod
-    def _credit(self, batch: DecisionBatch, hidden: Tensor) -> Credit:
-        """Judge the decisions of `batch`, given the hidden states of its contexts, shape (U, hidden)."""
+    def credit(self, batch: DecisionBatch, survey: Survey, stale: Stale) -> Credit:
+        """Judge the decisions of `batch`."""
 
-    def current(self) -> AdapterUpdate:
-        """The present adapter."""
-        flat = self._flat.detach().cpu().numpy().copy()
-        return AdapterUpdate(self.version, self._network.bank.layout.digest(flat), flat)
+    def prepare(self, batch: DecisionBatch, survey: Survey) -> ClippedPlan:
+        """Decouple acting and proximal policy, and ask for the credit of every decision."""
+        stale = self.decouple(batch, survey)
+        credit = self.credit(batch, survey, stale)
+        metrics = dict(credit.metrics)
+        if stale.is_stale.any():
+            weights = stale.weights[stale.is_stale]
+            gaps = (stale.proximal - batch.behaviour_logprobs)[stale.is_stale]
+            metrics |= {
+                "stale_fraction": float(stale.is_stale.mean()),
+                "importance_weight": float(weights.mean()),
+                "truncated_fraction": float((np.exp(gaps) > self._settings.rho_bar).mean()),
+                "behaviour_kl": float((np.exp(gaps) - 1 - gaps).mean()),
+            }
+        return ClippedPlan(credit.advantages, metrics, credit.returns, stale.proximal, stale.weights)
 
-    def update(self, trajectories: Sequence[Trajectory]) -> LearnerStep:
-        """One iteration over `trajectories`.
+    def decouple(self, batch: DecisionBatch, survey: Survey) -> Stale:
+        """Proximal log-probabilities and truncated importance weights, shape (N,) each."""
+        is_stale = batch.is_older_than(self.version)
+        proximal = np.where(is_stale, survey.logprobs, batch.behaviour_logprobs)
+        log_weights = np.minimum(proximal - batch.behaviour_logprobs, np.log(self._settings.rho_bar))
+        return Stale(proximal, np.where(is_stale, np.exp(log_weights), 1.0), is_stale)
 
-        Raises:
-            GrammarError: a completion is not of the grammar it came with.
-        """
-        batch = make_batch(trajectories, self._network.base.vocabulary, gamma=self._settings.gamma)
-        metrics = self._learn(batch) if len(batch) else {"num_decisions": 0.0}
-        self.version += 1
-        return LearnerStep(self.current(), metrics)
-
-    def _learn(self, batch: DecisionBatch) -> dict[str, float]:
-        settings = self._settings
-        scorer = ContextScorer(self._network, batch, temperature=settings.temperature)
-        self._network.bank.use(self._flat)
-        logprobs, hidden = scorer.survey(batch)
-        credit = self._credit(batch, hidden)
-        for group in self._adapter_optimizer.param_groups:
-            group["lr"] = self._learning_rate.at(self.version)
-        sums: dict[str, float] = {}
-        steps, kl = 0, 0.0
-        num_minibatches = max(1, round(len(batch) / settings.minibatch_decisions))
-        for _ in range(settings.epochs):
-            for rows in np.array_split(self._random.permutation(len(batch)), num_minibatches):
-                terms = self._terms(batch, scorer, rows, credit.advantages, credit.returns)
-                kl = terms["kl"].item()
-                if kl > settings.target_kl:
-                    break
-                self._step(terms)
-                steps += 1
-                for name, term in terms.items():
-                    sums[name] = sums.get(name, 0.0) + term.item()
-            if kl > settings.target_kl:
-                break
-        return {
-            **{name: total / max(steps, 1) for name, total in sums.items()},
-            **credit.metrics,
-            "num_decisions": float(len(batch)),
-            "num_contexts": float(len(batch.contexts)),
-            "optimizer_steps": float(steps),
-            "kl": kl,
-            "max_logprob_gap": float(np.abs(logprobs - batch.behaviour_logprobs).max()),
-            "log_legal_mass": float(batch.log_legal_mass.mean()),
-        }
-
-    def _terms(
-        self,
-        batch: DecisionBatch,
-        scorer: ContextScorer,
-        rows: NDArray[np.int64],
-        advantages: NDArray[np.float64],
-        returns: NDArray[np.float64],
+    def terms(
+        self, batch: DecisionBatch, scorer: ContextScorer, plan: ClippedPlan, mini: Minibatch
     ) -> dict[str, Tensor]:
-        """Losses of one minibatch of decisions."""
-        device, clip = self._network.device, self._settings.clip
-        contexts, inverse = np.unique(batch.context_of[rows], return_inverse=True)
-        self._network.bank.use(self._flat)
-        legal, hidden = scorer.score(contexts)
-        pick = torch.from_numpy(inverse).to(device)
-        chosen = legal[pick, torch.from_numpy(batch.chosen[rows]).to(device)]
-        behaviour = torch.tensor(batch.behaviour_logprobs[rows], dtype=torch.float32, device=device)
-        advantage = torch.tensor(advantages[rows], dtype=torch.float32, device=device)
-        target = torch.tensor(returns[rows], dtype=torch.float32, device=device)
-        log_ratio = chosen - behaviour
+        """The surrogate with entropy bonus and KL penalty, and what it says of itself."""
+        clip = self._settings.clip
+        advantage = self.column(plan.signal, mini.rows)
+        weight = self.column(plan.weights, mini.rows)
+        log_ratio = mini.chosen - self.column(plan.proximal, mini.rows)
         ratio = log_ratio.exp()
-        surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
-        entropy = legal_entropy(legal)[pick].mean()
+        surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+        regulariser = self.regulariser(mini)
         return {
-            "loss": -surrogate - self._settings.entropy * entropy,
-            **self._critic_terms(hidden, pick, target),
-            "entropy": entropy.detach(),
+            "loss": self.regularised(-(weight * surrogate).mean(), regulariser),
+            **self.critic_terms(scorer, plan, mini),
+            **{name: term.detach() for name, term in regulariser.items()},
             "kl": (ratio.detach() - 1 - log_ratio.detach()).mean(),
             "clip_fraction": ((ratio.detach() - 1).abs() > clip).float().mean(),
         }
 
-    def _critic_terms(self, _hidden: Tensor, _pick: Tensor, _target: Tensor) -> dict[str, Tensor]:
-        """Losses of a critic, where there is one: hidden states (u, hidden), their rows per decision, and targets."""
+    def critic_terms(self, scorer: ContextScorer, plan: ClippedPlan, mini: Minibatch) -> dict[str, Tensor]:
+        """Losses of a critic, where there is one."""
         return {}
-
-    def _step(self, terms: Mapping[str, Tensor]) -> None:
-        """One gradient step."""
-        self._adapter_optimizer.zero_grad()
-        terms["loss"].backward()
-        torch.nn.utils.clip_grad_norm_([self._flat], self._settings.max_grad_norm)
-        self._adapter_optimizer.step()
-
-    def checkpoint(self) -> Checkpoint:
-        """Adapter, optimizer and the random state."""
-        arrays = optimizer_arrays("adapter_optimizer", self._adapter_optimizer)
-        state: dict[str, Any] = {"random": random_state(self._random), "return_variance": self._reward_scale.variance}
-        return Checkpoint(self.version, self.current().flat, arrays, state)
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from `checkpoint`."""
-        with torch.no_grad():
-            self._flat.copy_(torch.from_numpy(checkpoint.flat))
-        restore_optimizer("adapter_optimizer", self._adapter_optimizer, checkpoint.arrays)
-        restore_random(self._random, checkpoint.state["random"])
-        self._reward_scale.variance = checkpoint.state["return_variance"]
-        self.version = checkpoint.version

@@ -18,23 +18,42 @@ from olal.models.lora_bank import AdapterMembers
 from olal.models.policy_network import PolicyNetwork
 
 _CONTEXTS_PER_PASS = 512
+_LOGITS_PER_PASS = 1 << 26
 
 
 class ContextScorer:
     """Scores the contexts of one batch under whatever adapter the bank holds."""
 
-    def __init__(self, network: PolicyNetwork, batch: DecisionBatch, *, temperature: float) -> None:
-        """Prepare the legal sets of `batch` once.
+    def __init__(
+        self, network: PolicyNetwork, batch: DecisionBatch, *, temperature: float, tokens_per_pass: int = 1 << 16
+    ) -> None:
+        """Take the contexts and legal sets of `batch`; legal sets are padded pass by pass, never all at once.
 
         Args:
             network: the policy.
             batch: its contexts are what is scored.
             temperature: that of the rollouts, so that ratios start at one.
+            tokens_per_pass: most context tokens, padding included, that `fits` lets into one pass.
         """
         self._network = network
         self._contexts = batch.contexts
-        self._ids, self._real = pad_legal(batch.legal)
+        self._legal_sets = batch.legal
         self._temperature = temperature
+        self._tokens_per_pass = tokens_per_pass
+
+    def fits(self, contexts: NDArray[np.int64]) -> bool:
+        """Whether contexts, int64 of shape (u,), may go into one pass: bounded in tokens and in logits."""
+        longest = max(len(self._contexts[index]) for index in contexts)
+        vocabulary = self._network.base.vocabulary.size
+        is_bounded = len(contexts) * longest <= self._tokens_per_pass and len(contexts) * vocabulary <= _LOGITS_PER_PASS
+        return is_bounded or len(contexts) == 1
+
+    def passes(self, contexts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Part contexts, int64 of shape (u,), into runs that fit; halving, so that what fits stays whole."""
+        if len(contexts) <= _CONTEXTS_PER_PASS and self.fits(contexts):
+            return [contexts]
+        half = len(contexts) // 2
+        return [*self.passes(contexts[:half]), *self.passes(contexts[half:])]
 
     def score(self, contexts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Run the model on contexts of the batch under one adapter; differentiable.
@@ -50,6 +69,15 @@ class ContextScorer:
         return self._legal(logits, contexts), hidden
 
     @torch.no_grad()
+    def distributions(self) -> list[Tensor]:
+        """Legal log-probabilities of every context of the batch, each float32 of shape (its legal tokens,)."""
+        rows: list[Tensor] = []
+        for contexts in self.passes(np.arange(len(self._contexts))):
+            legal, _ = self.score(contexts)
+            rows += [row[: len(self._legal_sets[index])] for index, row in zip(contexts, legal, strict=True)]
+        return rows
+
+    @torch.no_grad()
     def survey(self, batch: DecisionBatch) -> tuple[NDArray[np.float64], Tensor]:
         """Run all contexts once, before anything is learned.
 
@@ -59,7 +87,7 @@ class ContextScorer:
         """
         logprobs = np.zeros(len(batch))
         states: list[Tensor] = []
-        for contexts in np.array_split(np.arange(len(batch.contexts)), -(-len(batch.contexts) // _CONTEXTS_PER_PASS)):
+        for contexts in self.passes(np.arange(len(batch.contexts))):
             legal, hidden = self.score(contexts)
             states.append(hidden)
             rows = np.flatnonzero((batch.context_of >= contexts[0]) & (batch.context_of <= contexts[-1]))
@@ -86,8 +114,8 @@ class ContextScorer:
         return self._legal(logits, np.tile(contexts, members)).view(members, len(contexts), -1)
 
     def _legal(self, logits: Tensor, contexts: NDArray[np.int64]) -> Tensor:
-        index = torch.from_numpy(contexts)
-        return legal_logprobs(logits, self._ids[index], self._real[index], self._temperature)
+        ids, real = pad_legal([self._legal_sets[index] for index in contexts])
+        return legal_logprobs(logits, ids, real, self._temperature)
 
 
 def pack(contexts: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int], list[int]]:

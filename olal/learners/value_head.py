@@ -9,23 +9,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from olal.learners.critic import Critic
 
-class ValueHead(nn.Module):
+
+class ValueHead(Critic):
     """A two-layer perceptron from a hidden state to the expected return, starting at zero everywhere."""
 
-    def __init__(self, hidden_size: int, width: int, *, seed: int) -> None:
+    def __init__(self, hidden_size: int, width: int) -> None:
         """Make the layers.
 
         Args:
             hidden_size: width of the model's hidden states.
             width: units of the middle layer.
-            seed: of the first layer's weights.
         """
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.first = nn.Linear(hidden_size, width)
-            self.second = nn.Linear(width, 1)
+        self.first = nn.Linear(hidden_size, width)
+        self.second = nn.Linear(width, 1)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 

@@ -2,5 +2,6 @@
 
 from olal.returns.gae import discounted_returns, gae, normalise
 from olal.returns.group import group_advantages
+from olal.returns.vtrace import vtrace
 
-__all__ = ["discounted_returns", "gae", "group_advantages", "normalise"]
+__all__ = ["discounted_returns", "gae", "group_advantages", "normalise", "vtrace"]

@@ -91,6 +91,9 @@ def test_exponents_are_numbers_where_any_type_is_allowed(tmp_path):
     assert config.learner.learning_rate == 1e-4
 
 
+KINDS = ("ppo", "mezo", "grpo", "rloo", "reinforce", "rwr", "sft", "simpo", "value", "python")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -105,7 +108,7 @@ def test_exponents_are_numbers_where_any_type_is_allowed(tmp_path):
         ("rollout.num_gpus", -1, "rollout.num_gpus must be at least 0 or auto; got -1"),
         ("learner.clip", 2.0, "learner.clip must be below 1; got 2.0"),
         ("learner.gamma", float("nan"), "learner.gamma must be a finite number; got nan"),
-        ("learner.kind", "dqn", "learner.kind must be ppo or mezo or grpo or rloo or reinforce; got 'dqn'"),
+        ("learner.kind", "dqn", f"learner.kind must be {' or '.join(KINDS)}; got 'dqn'"),
         ("learner", "mezo", "learner must be a mapping of settings; got 'mezo'"),
         ("model.dtype", "float16", "model.dtype must be float32 or bfloat16; got 'float16'"),
         ("adapter.targets", [1], "adapter.targets.0 must be text; got 1"),

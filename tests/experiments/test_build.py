@@ -6,16 +6,30 @@ import dataclasses
 
 import pytest
 
-from olal.config import load_config
-from olal.config.critic_free import GRPOConfig, ReinforceConfig, RLOOConfig
-from olal.config.mezo import MeZOConfig
-from olal.config.ppo import PPOConfig
-from olal.experiments.build import build_learner
+from olal.config import (
+    GRPOConfig,
+    MeZOConfig,
+    PPOConfig,
+    PythonLearnerConfig,
+    ReinforceConfig,
+    RLOOConfig,
+    RWRConfig,
+    SFTConfig,
+    SimPOConfig,
+    ValueConfig,
+    load_config,
+)
+from olal.experiments.build_learner import BUILT_IN, build_learner
 from olal.experiments.crew import _shares
 from olal.experiments.seeds import training_tasks
 from olal.learners.critic_free import CriticFreeSettings
+from olal.learners.gradient import GradientSettings
 from olal.learners.mezo import MeZOSettings
 from olal.learners.ppo import PPOSettings
+from olal.learners.rwr import RWRSettings
+from olal.learners.sft import SFTSettings
+from olal.learners.simpo import SimPOSettings
+from olal.learners.value import ValueSettings
 
 
 @pytest.mark.parametrize(
@@ -26,6 +40,11 @@ from olal.learners.ppo import PPOSettings
         (CriticFreeSettings, GRPOConfig),
         (CriticFreeSettings, RLOOConfig),
         (CriticFreeSettings, ReinforceConfig),
+        (RWRSettings, RWRConfig),
+        (SFTSettings, SFTConfig),
+        (SimPOSettings, SimPOConfig),
+        (ValueSettings, ValueConfig),
+        (GradientSettings, PythonLearnerConfig),
     ],
 )
 def test_every_setting_has_a_config_field_with_the_same_default(settings, config):
@@ -42,6 +61,14 @@ def test_a_learner_gets_the_numbers_of_the_config():
 
     assert (learner._settings.sigma, learner._settings.clip) == (0.03, 0.11)
     assert learner._settings.temperature == 0.7
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_every_kind_can_be_built(kind):
+    learner, _ = build_learner(load_config([], {"learner.kind": kind}))
+
+    assert learner.version == 0
+    assert getattr(learner._settings, "kind", kind) == kind
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])

@@ -18,7 +18,11 @@ from olal.learners.base import Learner
 from olal.learners.critic_free import CriticFreeLearner, CriticFreeSettings
 from olal.learners.mezo import MeZOLearner, MeZOSettings
 from olal.learners.ppo import PPOLearner, PPOSettings
+from olal.learners.rwr import RWRLearner, RWRSettings
 from olal.learners.schedule import LinearDecay
+from olal.learners.sft import SFTLearner, SFTSettings
+from olal.learners.simpo import SimPOLearner, SimPOSettings
+from olal.learners.value import ValueLearner, ValueSettings
 from olal.models.policy_network import PolicyNetwork
 from olal.rollout import Collector
 from olal.types import (
@@ -149,8 +153,14 @@ def stacked() -> type[Stacked]:
     return Stacked
 
 
+LIGHT = {"epochs": 2, "minibatch_decisions": 20, "target_kl": 100.0}
 LEARNERS: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
-    "ppo": (PPOLearner, PPOSettings, {"epochs": 2, "minibatch_decisions": 20, "target_kl": 100.0}),
+    "ppo": (PPOLearner, PPOSettings, LIGHT),
+    "ppo_separate": (PPOLearner, PPOSettings, LIGHT | {"separate_critic": True}),
+    "rwr": (RWRLearner, RWRSettings, LIGHT),
+    "sft": (SFTLearner, SFTSettings, LIGHT | {"keep": "above_mean", "minibatch_decisions": 5}),
+    "simpo": (SimPOLearner, SimPOSettings, LIGHT | {"minibatch_decisions": 4}),
+    "value": (ValueLearner, ValueSettings, LIGHT),
     "mezo": (MeZOLearner, MeZOSettings, {"steps": 2, "contexts_per_step": 16}),
     **{
         name: (

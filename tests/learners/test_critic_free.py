@@ -12,6 +12,7 @@ import torch
 from olal.grammar import Vocabulary, choice_grammar
 from olal.learners.base import Learner
 from olal.learners.batch import DecisionBatch, make_batch
+from olal.learners.gradient import Survey
 from olal.types import EpisodeTask, Trajectory
 
 ABC = choice_grammar(["a", "b", "c"])
@@ -32,7 +33,8 @@ def grouped(make_turn: Callable[..., Any], episode: Callable[..., Trajectory], v
 
 def credit(make_learner: Callable[..., Learner], batch: DecisionBatch, kind: str) -> np.ndarray:
     learner: Any = make_learner(kind, gamma=0.5, advantage_std_floor=1e-9)
-    return learner._credit(batch, torch.zeros(len(batch.contexts), 1)).advantages
+    survey = Survey(batch.behaviour_logprobs, torch.zeros(len(batch.contexts), 1))
+    return learner.credit(batch, survey, learner.decouple(batch, survey)).advantages
 
 
 def per_episode(batch: DecisionBatch, advantages: np.ndarray) -> list[float]:

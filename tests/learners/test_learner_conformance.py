@@ -23,6 +23,8 @@ from olal.types import Trajectory, Turn
 ABC = choice_grammar(["a", "b", "c"])
 PROMPTS = [(20, 30), (21, 31, 41), (22,)]
 
+FROZEN = {"value"}
+
 Answer = Callable[..., list[Trajectory]]
 Make = Callable[..., Learner]
 
@@ -41,6 +43,13 @@ def probability_of(network: PolicyNetwork, vocabulary: Vocabulary, flat: np.ndar
     return [row.softmax(0)[legal.index(token)].item() for row in rows]
 
 
+def state_digest(learner: Learner) -> str:
+    """Of everything that was learned, critics included."""
+    checkpoint = learner.checkpoint()
+    arrays = [checkpoint.flat, *(checkpoint.arrays[name] for name in sorted(checkpoint.arrays))]
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+
+
 def base_digest(network: PolicyNetwork) -> str:
     tensors = [tensor.numpy().tobytes() for tensor in network.base.network.state_dict().values()]
     return hashlib.sha256(b"".join(tensors)).hexdigest()
@@ -52,7 +61,7 @@ def test_versions_count_up_and_every_update_is_digested(make_learner: Make, answ
 
     assert [update.version for update in updates] == [0, 1, 2]
     assert learner.version == 2
-    assert len({update.digest for update in updates}) == 3
+    assert len({update.digest for update in updates}) == (1 if kind in FROZEN else 3)
     assert learner.current().digest == updates[-1].digest
 
 
@@ -69,6 +78,8 @@ def test_a_published_adapter_does_not_change_under_its_reader(make_learner: Make
 def test_a_rewarded_action_becomes_likelier(
     make_learner: Make, answer: Answer, tiny_learner: PolicyNetwork, vocabulary: Vocabulary, tokenizer: Any, kind: str
 ) -> None:
+    if kind in FROZEN:
+        pytest.skip("its actor is frozen")
     settings = {"rate": 0.05, "steps": 6} if kind == "mezo" else {}
     learner, token = make_learner(kind, **settings), tokenizer.token_to_id("b")
     before = probability_of(tiny_learner, vocabulary, learner.current().flat, token)
@@ -106,9 +117,11 @@ def test_the_same_input_gives_the_same_adapter(make_learner: Make, answer: Answe
 
 
 def test_another_seed_gives_another_adapter(make_learner: Make, answer: Answer, kind: str) -> None:
-    first, second = (make_learner(kind, seed=seed).update(batch(answer)).update for seed in (1, 2))
+    first, second = (make_learner(kind, seed=seed) for seed in (1, 2))
+    for learner in (first, second):
+        learner.update(batch(answer))
 
-    assert first.digest != second.digest
+    assert state_digest(first) != state_digest(second)
 
 
 def test_a_restart_from_disk_goes_on_bit_for_bit(
@@ -125,9 +138,10 @@ def test_a_restart_from_disk_goes_on_bit_for_bit(
 
     assert restarted.current().digest == learner.current().digest
     for given in trajectories[2:]:
-        before = learner.current().digest
+        before = state_digest(learner)
         one, other = learner.update(given), restarted.update(given)
-        assert one.update.digest != before
+        assert state_digest(learner) != before
+        assert state_digest(restarted) == state_digest(learner)
         assert (one.update.version, one.update.digest) == (other.update.version, other.update.digest)
         assert one.metrics == pytest.approx(other.metrics, rel=0, abs=0, nan_ok=True)
 

@@ -16,6 +16,7 @@ import torch
 from olal.grammar import choice_grammar
 from olal.learners.base import Learner
 from olal.learners.batch import DecisionBatch, make_batch
+from olal.learners.clipped import ClippedPlan
 from olal.learners.ppo import PPOLearner
 from olal.learners.scorer import ContextScorer
 from olal.models.policy_network import PolicyNetwork
@@ -65,6 +66,13 @@ def slow_terms(
     return {"loss": loss, "entropy": entropy / count, "kl": kl / count, "clip_fraction": clipped / count}
 
 
+def terms_of(
+    learner: PPOLearner, batch: DecisionBatch, scorer: ContextScorer, rows: Any, advantages: Any, returns: Any
+) -> dict[str, torch.Tensor]:
+    plan = ClippedPlan(advantages, {}, returns, batch.behaviour_logprobs, np.ones(len(batch)))
+    return learner.terms(batch, scorer, plan, learner.score(batch, scorer, plan, rows))
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_loss_terms_are_those_of_the_paper_over_the_legal_set(
     make_learner: Make,
@@ -78,7 +86,7 @@ def test_loss_terms_are_those_of_the_paper_over_the_legal_set(
     rows, advantages = np.arange(3, 123, 2), np.random.default_rng(0).standard_normal(len(batch))
     scorer = ContextScorer(tiny_learner, batch, temperature=temperature)
 
-    terms = learner._terms(batch, scorer, rows, advantages, np.zeros(len(batch)))
+    terms = terms_of(learner, batch, scorer, rows, advantages, np.zeros(len(batch)))
 
     expected = slow_terms(learner, tiny_learner, batch, rows, advantages, learner._settings)
     assert 0.1 < expected["clip_fraction"] < 0.9
@@ -96,10 +104,10 @@ def test_the_value_loss_is_the_squared_error_at_each_decision(
     lasts = torch.tensor([len(tokens) - 1 for tokens in sequences])
     with torch.no_grad():
         _, hidden = tiny_learner.at_positions(sequences, torch.arange(len(rows)), lasts)
-        values = learner._value(hidden).numpy()
+        values = learner.critic.head(hidden).numpy()
     scorer = ContextScorer(tiny_learner, batch, temperature=1.0)
 
-    terms = learner._terms(batch, scorer, rows, np.zeros(len(batch)), returns)
+    terms = terms_of(learner, batch, scorer, rows, np.zeros(len(batch)), returns)
 
     assert np.abs(values).max() > 1e-3
     assert terms["value_loss"].item() == pytest.approx(np.square(values - returns[rows]).mean(), rel=1e-4)
@@ -109,10 +117,10 @@ def test_the_error_of_the_critic_also_teaches_the_adapter(
     make_learner: Make, tiny_learner: PolicyNetwork, batch: DecisionBatch
 ) -> None:
     learner: Any = make_learner("ppo")
-    torch.nn.init.ones_(learner._value.second.weight)
+    torch.nn.init.ones_(learner.critic.head.second.weight)
     scorer = ContextScorer(tiny_learner, batch, temperature=1.0)
 
-    terms = learner._terms(batch, scorer, np.arange(20), np.zeros(len(batch)), np.ones(len(batch)))
+    terms = terms_of(learner, batch, scorer, np.arange(20), np.zeros(len(batch)), np.ones(len(batch)))
     [grad] = torch.autograd.grad(terms["value_loss"], learner._flat, allow_unused=True)
 
     assert grad is not None
@@ -153,10 +161,8 @@ def test_every_decision_is_used_once_an_epoch(
     make_learner: Make, trajectories: list[Trajectory], batch: DecisionBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner: Any = make_learner("ppo", epochs=2, minibatch_decisions=50, rate=1e-6)
-    used, terms = [], learner._terms
-    monkeypatch.setattr(
-        learner, "_terms", lambda batch, scorer, rows, *rest: (used.append(rows), terms(batch, scorer, rows, *rest))[1]
-    )
+    used, terms = [], learner.terms
+    monkeypatch.setattr(learner, "terms", lambda *given: (used.append(given[-1].rows), terms(*given))[1])
 
     learner.update(trajectories)
 
@@ -170,8 +176,12 @@ def test_the_rate_is_that_of_the_version(make_learner: Make, answer: Callable[..
     early: Any = make_learner("ppo", epochs=1, minibatch_decisions=10**6)
     late: Any = make_learner("ppo", epochs=1, minibatch_decisions=10**6)
     late.version = 100
+    given = [trajectories, [replace(trajectory, adapter_version=100) for trajectory in trajectories]]
 
-    moved = [np.abs(one.update(trajectories).update.flat - late._network.bank.initial).max() for one in (early, late)]
+    moved = [
+        np.abs(one.update(played).update.flat - late.network.bank.initial).max()
+        for one, played in zip((early, late), given, strict=True)
+    ]
 
     assert moved[1] / moved[0] == pytest.approx(0.1, rel=1e-2)
 

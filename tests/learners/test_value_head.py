@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from olal.learners.critic_slot import CriticSlot
 from olal.learners.value_head import RidgeValue, ValueHead
+from olal.models.policy_network import PolicyNetwork
 
 HIDDEN = np.random.default_rng(0).standard_normal((90, 8))
 RETURNS = np.random.default_rng(1).standard_normal(90)
@@ -45,14 +49,16 @@ def test_the_ridge_critic_knows_nothing_at_first_and_learns_a_smooth_function() 
     assert np.abs(critic.values(HIDDEN) - target).mean() < 0.1
 
 
-def test_the_value_head_starts_at_zero_and_its_seed_is_its_own() -> None:
+def test_the_value_head_starts_at_zero_and_its_seed_is_its_own(tiny_learner: PolicyNetwork) -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
 
-    first, again, other = (ValueHead(8, 4, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        CriticSlot(tiny_learner, partial(ValueHead, width=4), is_separate=False, seed=seed).head for seed in (1, 1, 2)
+    )
 
     assert torch.equal(torch.rand(2), expected)
     assert torch.equal(first.first.weight, again.first.weight)
     assert not torch.equal(first.first.weight, other.first.weight)
-    assert first(torch.randn(5, 8)).tolist() == [0.0] * 5
+    assert first(torch.randn(5, tiny_learner.hidden_size)).tolist() == [0.0] * 5

@@ -1,0 +1,141 @@
+"""Pinned: every alarm sounds where its fault is and stays silent where it is not; an update with a number that is not
+finite is taken back whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from olal.grammar import choice_grammar
+from olal.learners import alarms
+from olal.learners.base import Learner
+from olal.types import Trajectory
+
+Make = Callable[..., Learner]
+Answer = Callable[..., list[Trajectory]]
+ABC = choice_grammar(["a", "b", "c"])
+
+
+def answers(answer: Answer, pay: Callable[[str], float] = lambda text: float(text == "a")) -> list[Trajectory]:
+    return answer(ABC, pay, prompts=[(20, 30), (22,)], episodes=30)
+
+
+def test_a_healthy_update_raises_none(make_learner: Make, answer: Answer) -> None:
+    assert make_learner("ppo").update(answers(answer)).alarms == {}
+
+
+def test_equal_rewards_are_told(make_learner: Make, answer: Answer) -> None:
+    step = make_learner("grpo").update(answers(answer, lambda text: 1.0))
+
+    assert set(step.alarms) == {"advantages_zero"}
+
+
+def test_a_ratio_away_from_one_at_identical_weights_is_told(make_learner: Make, answer: Answer) -> None:
+    [first, *others] = answers(answer)
+    completion = first.turns[0].completion
+    off = tuple(
+        value - 0.05 * (not forced) for value, forced in zip(completion.logprobs, completion.forced, strict=True)
+    )
+    wrong = replace(first, turns=(replace(first.turns[0], completion=replace(completion, logprobs=off)),))
+
+    step = make_learner("ppo").update([wrong, *others])
+
+    assert "1.051" in step.alarms["ratio_not_one"]
+
+
+def test_an_older_policys_ratio_is_no_alarm(make_learner: Make, answer: Answer) -> None:
+    learner = make_learner("ppo", rate=0.05)
+    learner.update(answers(answer))
+
+    step = learner.update(answers(answer))
+
+    assert step.metrics["max_logprob_gap"] > 0.1
+    assert "ratio_not_one" not in step.alarms
+
+
+def test_steps_that_move_nothing_are_told(make_learner: Make, answer: Answer) -> None:
+    step = make_learner("ppo", rate=1e-20).update(answers(answer))
+
+    assert "update_below_rounding" in step.alarms
+
+
+@pytest.mark.parametrize(
+    ("size", "bits", "sounds"), [(1e-9, 23, True), (1e-6, 23, False), (1e-3, 7, True), (1e-2, 7, False)]
+)
+def test_rounding_is_that_of_the_number_format(size: float, bits: int, sounds: bool) -> None:
+    before = np.full(5, 1.0, np.float32)
+
+    raised = alarms.below_rounding(before, (before + np.float64(size)).astype(np.float64), mantissa_bits=bits, steps=3)
+
+    assert bool(raised) == sounds
+
+
+def test_a_policy_that_runs_away_is_told(make_learner: Make, answer: Answer) -> None:
+    step = make_learner("ppo", rate=1.0, target_kl=1e-4).update(answers(answer))
+
+    assert step.metrics["kl"] > 1e-3
+    assert "kl_blow_up" in step.alarms
+
+
+def test_a_policy_without_chance_is_told_unless_it_solves_the_task(make_learner: Make, answer: Answer) -> None:
+    shown = [one for one in answers(answer) if one.turns[0].completion.text == "a"]
+    solved = [replace(one, success=True) for one in shown]
+    learner, other = (make_learner("sft", keep="all", rate=0.05, epochs=30) for _ in range(2))
+
+    told = [learner.update(shown) for _ in range(3)][-1]
+    silent = [other.update(solved) for _ in range(3)][-1]
+
+    assert told.metrics["entropy"] < 0.01
+    assert "entropy_collapse" in told.alarms
+    assert "entropy_collapse" not in silent.alarms
+
+
+@pytest.mark.parametrize("kind", ["ppo", "grpo", "rwr", "sft", "simpo", "value"])
+def test_an_update_that_is_not_finite_is_refused_and_the_last_good_state_stays(
+    make_learner: Make, answer: Answer, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner: Any = make_learner(kind)
+    learner.update(answers(answer))
+    before, arrays = learner.current(), {name: array.copy() for name, array in learner.checkpoint().arrays.items()}
+    terms = learner.terms
+    monkeypatch.setattr(
+        learner, "terms", lambda *given: {name: term * float("nan") for name, term in terms(*given).items()}
+    )
+
+    step = learner.update(answers(answer))
+
+    assert "refused" in step.alarms["non_finite"]
+    assert (step.update.version, step.update.digest) == (2, before.digest)
+    assert all(np.array_equal(learner.checkpoint().arrays[name], array) for name, array in arrays.items())
+
+
+def test_a_gradient_that_is_not_finite_is_refused(
+    make_learner: Make, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner: Any = make_learner("grpo")
+    digest, step = learner.current().digest, learner.step
+
+    def poison() -> None:
+        learner._flat.grad[3] = torch.inf
+        step()
+
+    monkeypatch.setattr(learner, "step", poison)
+
+    taken = learner.update(answers(answer))
+
+    assert "non_finite" in taken.alarms
+    assert taken.update.digest == digest
+    monkeypatch.undo()
+    assert np.isfinite(learner.update(answers(answer)).update.flat).all()
+
+
+def test_equal_losses_of_a_perturbation_and_its_opposite_are_told() -> None:
+    assert alarms.losses_agree(np.ones(3), np.ones(3))
+    assert not alarms.losses_agree(np.array([1.0, 1.0]), np.array([1.0, 1.1]))
+    assert not alarms.losses_agree(np.zeros(0), np.zeros(0))
