@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from olal.learners.batch import DecisionBatch
-from olal.learners.gradient import GradientLearner, GradientSettings, Minibatch, Plan, Survey
+from olal.learners.gradient import GradientLearner, GradientSettings
+from olal.learners.plan import Minibatch, Plan, Survey
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
 from olal.models.policy_network import PolicyNetwork

@@ -29,6 +29,7 @@ from olal.learners import alarms
 from olal.learners.admission import Gate
 from olal.learners.base import LearnerStep
 from olal.learners.batch import DecisionBatch, make_batch
+from olal.learners.plan import Minibatch, Plan, Survey
 from olal.learners.reward_scale import RewardScale
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
@@ -52,55 +53,6 @@ class GradientSettings:
     max_grad_norm: float = 1.0
     max_staleness: int = 8
     temperature: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """The batch under the adapter that the update starts from.
-
-    Attributes:
-        logprobs: float64 (N,): of the decisions.
-        hidden: hidden states of the contexts, shape (U, hidden), without gradient.
-    """
-
-    logprobs: NDArray[np.float64]
-    hidden: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an update is going to do; a subclass adds what its loss needs.
-
-    Attributes:
-        signal: float64, shape (items,): how much each item asks for; all zeros raise an alarm.
-        metrics: numbers about it.
-    """
-
-    signal: NDArray[np.float64]
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Minibatch:
-    """Some decisions under the adapter as it is now. n decisions over u contexts.
-
-    Attributes:
-        items: int64 (m,): which items of the plan; the decisions themselves, unless the learner says otherwise.
-        rows: int64 (n,): which decisions of the batch.
-        contexts: int64 (u,): which contexts of the batch.
-        pick: int64 (n,): place of each decision's context in `contexts`.
-        legal: legal log-probabilities, shape (u, widest legal set), minus infinity in the padding.
-        hidden: hidden states, shape (u, hidden).
-        chosen: log-probabilities of the decisions, shape (n,).
-    """
-
-    items: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    contexts: NDArray[np.int64]
-    pick: Tensor
-    legal: Tensor
-    hidden: Tensor
-    chosen: Tensor
 
 
 PlanT = TypeVar("PlanT", bound=Plan)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from olal.learners.batch import DecisionBatch
-from olal.learners.gradient import GradientLearner, Minibatch, Plan
+from olal.learners.gradient import GradientLearner
+from olal.learners.plan import Minibatch, Plan
 from olal.learners.scorer import ContextScorer
 
 

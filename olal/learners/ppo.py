@@ -19,7 +19,7 @@ from olal.learners.batch import DecisionBatch
 from olal.learners.clipped import ClippedLearner, ClippedPlan, ClippedSettings, Credit, Stale
 from olal.learners.critic import MakeCritic
 from olal.learners.critic_slot import CriticSlot, explained_variance
-from olal.learners.gradient import Minibatch, Survey
+from olal.learners.plan import Minibatch, Survey
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
 from olal.learners.value_head import ValueHead

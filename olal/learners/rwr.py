@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from olal.learners.advantages import batch_advantages
 from olal.learners.batch import DecisionBatch
-from olal.learners.gradient import GradientSettings, Survey
+from olal.learners.gradient import GradientSettings
 from olal.learners.likelihood import LikelihoodLearner, LikelihoodPlan
+from olal.learners.plan import Survey
 
 
 @dataclass(frozen=True, slots=True)

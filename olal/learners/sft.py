@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 
 from olal.learners.batch import DecisionBatch
-from olal.learners.gradient import GradientSettings, Survey
+from olal.learners.gradient import GradientSettings
 from olal.learners.likelihood import LikelihoodLearner, LikelihoodPlan
+from olal.learners.plan import Survey
 from olal.types import Trajectory
 
 

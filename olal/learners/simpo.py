@@ -22,7 +22,8 @@ from olal.learners.advantages import batch_advantages
 from olal.learners.batch import DecisionBatch
 from olal.learners.critic import MakeCritic
 from olal.learners.critic_slot import CriticSlot
-from olal.learners.gradient import GradientLearner, GradientSettings, Minibatch, Plan, Survey
+from olal.learners.gradient import GradientLearner, GradientSettings
+from olal.learners.plan import Minibatch, Plan, Survey
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
 from olal.learners.value_head import ValueHead

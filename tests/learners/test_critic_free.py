@@ -12,7 +12,7 @@ import torch
 from olal.grammar import Vocabulary, choice_grammar
 from olal.learners.base import Learner
 from olal.learners.batch import DecisionBatch, make_batch
-from olal.learners.gradient import Survey
+from olal.learners.plan import Survey
 from olal.types import EpisodeTask, Trajectory
 
 ABC = choice_grammar(["a", "b", "c"])

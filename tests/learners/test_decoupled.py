@@ -15,7 +15,7 @@ import torch
 
 from olal.learners.base import Learner
 from olal.learners.batch import DecisionBatch, make_batch
-from olal.learners.gradient import Survey
+from olal.learners.plan import Survey
 from olal.learners.scorer import ContextScorer
 from olal.models.policy_network import PolicyNetwork
 from olal.types import Trajectory

@@ -24,6 +24,7 @@ ABC = choice_grammar(["a", "b", "c"])
 PROMPTS = [(20, 30), (21, 31, 41), (22,)]
 
 FROZEN = {"value"}
+EVERYTHING = {"sft": {"keep": "all"}}
 
 Answer = Callable[..., list[Trajectory]]
 Make = Callable[..., Learner]
@@ -190,7 +191,7 @@ def test_the_gap_to_the_engine_is_tiny_over_a_large_batch(
     trajectories = play("gridworld", {"max_moves": 4, "max_turns": 4}, episodes=60)
     least = {"steps": 1, "directions": 1} if kind == "mezo" else {"epochs": 1, "minibatch_decisions": 10**6}
 
-    metrics = make_learner(kind, **least).update(trajectories).metrics
+    metrics = make_learner(kind, **least, **EVERYTHING.get(kind, {})).update(trajectories).metrics
 
     assert metrics["num_contexts"] > 600  # more than are scored at once
     assert metrics["max_logprob_gap"] < 1e-4
@@ -220,7 +221,7 @@ def test_equal_rewards_are_no_reason_to_move_far(make_learner: Make, answer: Ans
 
 
 def test_a_foreign_completion_is_refused_and_nothing_is_learned(make_learner: Make, answer: Answer, kind: str) -> None:
-    learner = make_learner(kind)
+    learner = make_learner(kind, **EVERYTHING.get(kind, {}))
     foreign = answer(choice_grammar(["a", "d"]), lambda text: 1.0, prompts=PROMPTS, episodes=9)
     before = learner.current()
 

@@ -14,7 +14,7 @@ import pytest
 from olal.grammar import choice_grammar
 from olal.learners.base import Learner
 from olal.learners.batch import make_batch
-from olal.learners.gradient import Survey
+from olal.learners.plan import Survey
 from olal.learners.rwr import regression_weights
 from olal.models.policy_network import PolicyNetwork
 from olal.types import Trajectory

@@ -13,7 +13,7 @@ import pytest
 
 from olal.learners.base import Learner
 from olal.learners.batch import DecisionBatch, make_batch
-from olal.learners.gradient import Survey
+from olal.learners.plan import Survey
 from olal.models.policy_network import PolicyNetwork
 from olal.types import Trajectory
 
