@@ -19,6 +19,7 @@ from olal.grammar.legal_sets import GrammarState, LegalSets
 from olal.types import GrammarSpec
 
 _STATE_OVERHEAD_IDS = 64
+_MAX_RUNS, _MAX_RUN_IDS = 8192, 512  # forced runs remembered, and the widest choice that may follow one
 _MAX_COMPILED = 1024
 _MAX_LIVE_TOKENS = 200_000  # a matcher takes about 170 bytes per token it has consumed
 _CHEAP_COPY_TOKENS = 256  # copying a matcher takes 0.03 us per token consumed; up to here that is nothing
@@ -60,6 +61,7 @@ class Vocabulary:
         self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=size, eos_token=eos_token_id)
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._states: OrderedDict[_Key, _Met] = OrderedDict()
+        self._runs: OrderedDict[_Key, tuple[tuple[int, ...], GrammarState]] = OrderedDict()
         self._live: deque[_Met] = deque()
         self._num_live_tokens = 0
         self._legal_sets = LegalSets(size, eos_token_id)
@@ -114,11 +116,20 @@ class Vocabulary:
             The forced tokens and the state after them: complete, or with at least two legal tokens, or still forced
             after `limit` tokens.
         """
+        key = (grammar.digest, tuple(prefix))
+        known = self._runs.get(key)
+        if known is not None and len(known[0]) <= limit:
+            self._runs.move_to_end(key)
+            return known
         run: list[int] = []
         state = self.state(grammar, prefix)
         while state.is_forced and len(run) < limit:
             run.append(int(state.legal[0]))
             state = self.state(grammar, (*prefix, *run))
+        if run and not state.is_forced and len(state.legal) <= _MAX_RUN_IDS:
+            self._runs[key] = (tuple(run), state)
+            if len(self._runs) > _MAX_RUNS:
+                self._runs.popitem(last=False)
         return tuple(run), state
 
     def text(self, tokens: Sequence[int]) -> str:

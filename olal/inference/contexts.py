@@ -13,8 +13,6 @@ from olal.inference.context_cache import Context, ContextCache
 from olal.inference.trie import TrieNode, trie_levels
 from olal.models.causal_network import CausalNetwork
 
-_LEAST_TOKENS_SAVED = 24
-
 
 @dataclass(frozen=True, slots=True)
 class ContextQuery:
@@ -68,10 +66,17 @@ class ContextRunner:
                     missing.append(query)
         past = [self._ancestor(query) for query in missing]
         self._share_beginnings(missing, past)
-        for start in range(0, len(missing), self._width):
-            rows = slice(start, start + self._width)
-            for query, contexts in zip(missing[rows], self._pass(missing[rows], past[rows]), strict=True):
-                found[query.adapter, query.tokens, query.lengths] = contexts
+        lengths = [
+            len(query.tokens) - (0 if before is None else len(before.tokens))
+            for query, before in zip(missing, past, strict=True)
+        ]
+        for group in split_by_length(lengths, pass_cost=self._network.pass_cost_tokens):
+            for start in range(0, len(group), self._width):
+                rows = group[start : start + self._width]
+                made = self._pass([missing[row] for row in rows], [past[row] for row in rows])
+                for row, contexts in zip(rows, made, strict=True):
+                    query = missing[row]
+                    found[query.adapter, query.tokens, query.lengths] = contexts
         return [found[query.adapter, query.tokens, query.lengths] for query in queries]
 
     def keep(self, adapter: str, context: Context) -> None:
@@ -98,6 +103,7 @@ class ContextRunner:
 
     def _share_beginnings(self, queries: Sequence[ContextQuery], past: list[Context | None]) -> None:
         """Run once what several fresh rows begin with, and make it their ancestor."""
+        worth = self._network.pass_cost_tokens
         for adapter in dict.fromkeys(query.adapter for query in queries):
             fresh = [
                 i
@@ -108,10 +114,10 @@ class ContextRunner:
                 continue
             # one token less, so that each row has something left to run
             beginnings = [queries[i].tokens[: queries[i].lengths[0] - 1] for i in fresh]
-            for level in trie_levels(beginnings, least_saved=_LEAST_TOKENS_SAVED):
-                worth = [node for node in level if (len(node.members) - 1) * len(node.tokens) >= _LEAST_TOKENS_SAVED]
-                for start in range(0, len(worth), self._width):
-                    nodes = worth[start : start + self._width]
+            for level in trie_levels(beginnings, least_saved=worth):
+                shared_nodes = [node for node in level if (len(node.members) - 1) * len(node.tokens) >= worth]
+                for start in range(0, len(shared_nodes), self._width):
+                    nodes = shared_nodes[start : start + self._width]
                     shared = [beginnings[_longest(node, beginnings)][: node.stop] for node in nodes]
                     made = self._pass(
                         [ContextQuery(adapter, tokens, (len(tokens),)) for tokens in shared],
@@ -147,3 +153,35 @@ class ContextRunner:
 
 def _longest(node: TrieNode, sequences: Sequence[tuple[int, ...]]) -> int:
     return max(node.members, key=lambda member: len(sequences[member]))
+
+
+def split_by_length(lengths: Sequence[int], *, pass_cost: int) -> list[list[int]]:
+    """Group rows into passes, each padded to its longest row, so that the cost is least.
+
+    Args:
+        lengths: tokens each row has to run.
+        pass_cost: how many tokens one more pass is worth.
+
+    Returns:
+        Row indices by pass. Minimises the sum over passes of pass_cost + rows * longest, exactly, by dynamic
+        programming over the distinct lengths.
+
+    >>> split_by_length([1, 1, 1, 30, 1], pass_cost=20)
+    [[0, 1, 2, 4], [3]]
+    """
+    if not lengths:
+        return []
+    steps = sorted(set(lengths))
+    counts = [lengths.count(step) for step in steps]
+    best: list[tuple[int, int]] = [(0, 0)]  # of the first i distinct lengths: the cost, and where the last pass begins
+    for stop in range(1, len(steps) + 1):
+        options = [
+            (best[start][0] + pass_cost + sum(counts[start:stop]) * steps[stop - 1], start) for start in range(stop)
+        ]
+        best.append(min(options))
+    bounds, stop = [], len(steps)
+    while stop:
+        start = best[stop][1]
+        bounds.append((steps[start], steps[stop - 1]))
+        stop = start
+    return [[row for row, length in enumerate(lengths) if low <= length <= high] for low, high in reversed(bounds)]

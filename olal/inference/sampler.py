@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,8 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 # The noise -log(-log(u)) of these numbers lies within [-3.7, 36.8]: what is further behind the best cannot win.
 _NOISE_RANGE = 42.0
-_NO_UNDERFLOW = 600.0
+_LEAST_EXACT_WEIGHT = 1e-280  # below this, exponentials lose digits to underflow
+_MOST_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +61,52 @@ def legal_distribution(
         sampling: temperature and cuts. At temperature 0 one token is left, with log-probability 0.0, and the legal
             mass is that at temperature 1.
     """
-    scaled = logits.astype(np.float64) / (sampling.temperature or 1.0)
+    return legal_distributions(logits[None], [legal], [sampling])[0]
+
+
+def legal_distributions(
+    logits: NDArray[np.float32], legal: Sequence[NDArray[np.int64] | None], samplings: Sequence[SamplingParams]
+) -> list[LegalDistribution]:
+    """`legal_distribution` of many rows at once.
+
+    Args:
+        logits: shape (n, vocabulary).
+        legal: n sorted arrays of ids; None for all of the vocabulary.
+        samplings: n temperatures and cuts.
+    """
+    rows: list[LegalDistribution] = []
+    size = max(1, _MOST_VALUES // logits.shape[1])
+    for start in range(0, len(logits), size):
+        part = slice(start, start + size)
+        temperatures = np.array([sampling.temperature or 1.0 for sampling in samplings[part]])
+        scaled = logits[part].astype(np.float64) / temperatures[:, None]
+        tops = scaled.max(axis=1)
+        weights = np.exp(scaled - tops[:, None])
+        totals = weights.sum(axis=1)
+        for row, (ids, sampling) in enumerate(zip(legal[part], samplings[part], strict=True)):
+            rows.append(_restricted(scaled[row], weights[row], float(tops[row]), float(totals[row]), ids, sampling))
+    return rows
+
+
+def _restricted(
+    scaled: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    top: float,
+    total: float,
+    legal: NDArray[np.int64] | None,
+    sampling: SamplingParams,
+) -> LegalDistribution:
+    """One row: logits over temperature, their exponentials below `top`, and the sum of these."""
     if legal is None:
-        legal = np.arange(len(logits))
+        legal = np.arange(len(scaled))
     chosen = scaled[legal]
-    top, peak = float(scaled.max()), float(chosen.max())
-    weights = np.exp(scaled - top)
-    log_all = top + math.log(weights.sum())
-    if top - peak < _NO_UNDERFLOW:
-        log_sum = top + math.log(weights[legal].sum())
+    kept_weight = float(weights[legal].sum())
+    if kept_weight > _LEAST_EXACT_WEIGHT:
+        log_sum = top + math.log(kept_weight)
     else:
-        log_sum = peak + math.log(np.exp(chosen - peak).sum())
-    mass = min(log_sum - log_all, 0.0)
+        peak = float(chosen.max())
+        log_sum = peak + math.log(float(np.exp(chosen - peak).sum()))
+    mass = min(log_sum - top - math.log(total), 0.0)
     if sampling.temperature == 0:
         return LegalDistribution(legal[[int(chosen.argmax())]], np.zeros(1), mass)
     logprobs = chosen - log_sum
@@ -109,20 +145,45 @@ def draw(distribution: LegalDistribution, key: int, position: int) -> tuple[int,
         key: from `noise_key`, the request's own.
         position: index of the token within its completion.
     """
+    return draw_many([distribution], [key], [position])[0]
+
+
+def draw_many(
+    distributions: Sequence[LegalDistribution], keys: Sequence[int], positions: Sequence[int]
+) -> list[tuple[int, float]]:
+    """One token and its log-probability for each of n rows; each row's draw is its own, whatever the others are."""
+    near = [_in_reach(distribution) for distribution in distributions]
+    lengths = [len(ids) for ids, _ in near]
+    streams = np.repeat(_streams(keys, positions), lengths)
+    ids = np.concatenate([ids for ids, _ in near])
+    scores = np.concatenate([logprobs for _, logprobs in near]) - np.log(_exponentials(streams, ids))
+    drawn: list[tuple[int, float]] = []
+    stop = 0
+    for (row_ids, row_logprobs), length in zip(near, lengths, strict=True):
+        start, stop = stop, stop + length
+        index = int(scores[start:stop].argmax())
+        drawn.append((int(row_ids[index]), float(row_logprobs[index])))
+    return drawn
+
+
+def _in_reach(distribution: LegalDistribution) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The tokens that the noise can let win, where looking for them pays."""
     ids, logprobs = distribution.ids, distribution.logprobs
-    if len(ids) == 1:
-        return int(ids[0]), float(logprobs[0])
-    if len(ids) > 1024:
-        near = np.flatnonzero(logprobs > logprobs.max() - _NOISE_RANGE)
-        ids, logprobs = ids[near], logprobs[near]
-    index = int((logprobs - np.log(_exponentials(key, position, ids))).argmax())
-    return int(ids[index]), float(logprobs[index])
+    if len(ids) <= 1024:
+        return ids, logprobs
+    near = np.flatnonzero(logprobs > logprobs.max() - _NOISE_RANGE)
+    return ids[near], logprobs[near]
 
 
-def _exponentials(key: int, position: int, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _streams(keys: Sequence[int], positions: Sequence[int]) -> NDArray[np.uint64]:
+    """Where the noise of each row begins at its position, shape (n,)."""
+    starts = [(key + (position + 1) * int(_MIX_1)) % 2**64 for key, position in zip(keys, positions, strict=True)]
+    return _mix(np.array(starts, np.uint64))
+
+
+def _exponentials(streams: NDArray[np.uint64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """Standard exponential numbers, one per token id: splitmix64 in counter mode (Steele, Lea, Flood 2014)."""
-    start = np.array([(key + (position + 1) * int(_MIX_1)) % 2**64], np.uint64)
-    bits = _mix(_mix(start) + ids.astype(np.uint64) * _GOLDEN)
+    bits = _mix(streams + ids.astype(np.uint64) * _GOLDEN)
     uniform = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52  # 53 bits: exact, never 0 nor 1
     return -np.log(uniform)
 

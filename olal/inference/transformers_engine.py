@@ -15,9 +15,11 @@ import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from olal.errors import ConfigError
-from olal.grammar import GrammarState
 from olal.grammar.json_path import is_decision
 from olal.inference.adapter_slots import AdapterSlots
 from olal.inference.context_cache import Context
@@ -25,16 +27,42 @@ from olal.inference.contexts import ContextQuery, ContextRunner
 from olal.inference.length_judge import LengthJudge
 from olal.inference.prompts import encode_messages
 from olal.inference.row import Row
-from olal.inference.sampler import LegalDistribution, draw, legal_distribution, noise_key
+from olal.inference.sampler import LegalDistribution, draw_many, legal_distributions, noise_key
 from olal.inference.scoring import TrieScorer
 from olal.inference.speculation import Drafter, DraftPath, SpeculationMeter
 from olal.inference.speculation.draft_model import DraftModel
 from olal.models.policy_network import PolicyNetwork
-from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, Score, ScoreRequest
+from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, SamplingParams, Score, ScoreRequest
 
 _MOST_CACHED_IDS, _MOST_CACHED_DISTRIBUTIONS = 256, 8
 # Contexts less likely than this, given their prompt, are not kept: nobody will come by them again.
 _LEAST_KEPT_LOGPROB = math.log(1 / 64)
+
+
+_Key = tuple[str, int, SamplingParams]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A row on its way along its draft."""
+
+    row: Row
+    path: DraftPath
+    contexts: list[Context]
+    num_accepted: int = 0
+
+    @property
+    def context(self) -> Context:
+        """The context of the next draw."""
+        self.row.near = self.contexts[self.num_accepted]
+        return self.row.near
+
+    def goes_on(self, token: int) -> bool:
+        """Whether the row drew what was guessed, and another draw follows."""
+        if self.num_accepted == len(self.path.choices) or token != self.path.choices[self.num_accepted]:
+            return False
+        self.num_accepted += 1
+        return self.row.stop_reason is None
 
 
 class TransformersEngine:
@@ -228,8 +256,9 @@ class TransformersEngine:
         delegated = [] if left_to is None else [row for row in rows if self._is_delegated(row)]
         if left_to is not None and delegated:
             contexts = left_to.runner.run([left_to.query(row.tokens) for row in delegated])
-            for row, [context] in zip(delegated, contexts, strict=True):
-                self._decide(row, context, is_delegated=True)
+            self._decide(
+                [(row, context) for row, [context] in zip(delegated, contexts, strict=True)], are_delegated=True
+            )
         own = [row for row in rows if row not in delegated] if delegated else rows
         has_drafts = self._drafter is not None and self._meter.wants_drafts(len(own))
         if own:
@@ -257,38 +286,54 @@ class TransformersEngine:
             )
             for row, path in zip(rows, paths, strict=True)
         ]
-        for row, path, contexts in zip(rows, paths, self._runner.run(queries), strict=True):
-            num_accepted = 0
+        walks = [
+            _Walk(row, path, contexts)
+            for row, path, contexts in zip(rows, paths, self._runner.run(queries), strict=True)
+        ]
+        for row in rows:
             row.num_passes += 1
-            for place, context in enumerate(contexts):
-                row.near = context
-                token = self._decide(row, context)
-                if place == len(path.choices) or token != path.choices[place]:
-                    break
-                num_accepted += 1
-                if row.stop_reason is not None:
-                    break
-            row.count_draft(len(path.choices), num_accepted)
+        on_their_way = walks
+        while on_their_way:
+            tokens = self._decide([(walk.row, walk.context) for walk in on_their_way])
+            on_their_way = [walk for walk, token in zip(on_their_way, tokens, strict=True) if walk.goes_on(token)]
+        for walk in walks:
+            walk.row.count_draft(len(walk.path.choices), walk.num_accepted)
 
-    def _decide(self, row: Row, context: Context, *, is_delegated: bool = False) -> int:
-        """Draw one token from the legal distribution after `context`, and follow what it forces."""
-        assert row.state is not None
-        distribution = self._distribution(row, row.state, context)
-        token, logprob = draw(distribution, row.key, len(row.token_ids))
-        row.decide(token, logprob, distribution.log_legal_mass, is_delegated=is_delegated)
-        self.num_decisions += 1
-        row.advance(self._vocabulary)
-        return token
+    def _decide(self, places: Sequence[tuple[Row, Context]], *, are_delegated: bool = False) -> list[int]:
+        """Draw one token for each row from the legal distribution after its context, and follow what it forces."""
+        distributions = self._distributions(places)
+        keys, positions = [row.key for row, _ in places], [len(row.token_ids) for row, _ in places]
+        drawn = draw_many(distributions, keys, positions)
+        for (row, _), distribution, (token, logprob) in zip(places, distributions, drawn, strict=True):
+            row.decide(token, logprob, distribution.log_legal_mass, is_delegated=are_delegated)
+            row.advance(self._vocabulary)
+        self.num_decisions += len(places)
+        return [token for token, _ in drawn]
 
-    def _distribution(self, row: Row, state: GrammarState, context: Context) -> LegalDistribution:
-        """The legal distribution after a context, worked out once for all rows that come by."""
-        key = (row.request.grammar.digest, len(row.token_ids), row.request.sampling)
-        known = context.distributions.get(key)
-        if known is None:
-            known = legal_distribution(context.logits, state.legal, row.request.sampling)
-            if len(state.legal) <= _MOST_CACHED_IDS and len(context.distributions) < _MOST_CACHED_DISTRIBUTIONS:
-                context.distributions[key] = known
-        return known
+    def _distributions(self, places: Sequence[tuple[Row, Context]]) -> list[LegalDistribution]:
+        """The legal distributions after contexts, each worked out once for all rows that come by."""
+        found: dict[tuple[int, _Key], LegalDistribution] = {}
+        missing: dict[tuple[int, _Key], tuple[Row, Context]] = {}
+        wanted: list[tuple[int, _Key]] = []
+        for row, context in places:
+            key = (row.request.grammar.digest, len(row.token_ids), row.request.sampling)
+            wanted.append((id(context), key))
+            known = context.distributions.get(key)
+            if known is not None:
+                found[wanted[-1]] = known
+            else:
+                missing[wanted[-1]] = (row, context)
+        if missing:
+            logits = np.stack([context.logits for _, context in missing.values()])
+            legal = [row.state.legal for row, _ in missing.values() if row.state is not None]
+            samplings = [row.request.sampling for row, _ in missing.values()]
+            made = legal_distributions(logits, legal, samplings)
+            for place, ids, distribution in zip(missing, legal, made, strict=True):
+                found[place] = distribution
+                kept = missing[place][1].distributions
+                if len(ids) <= _MOST_CACHED_IDS and len(kept) < _MOST_CACHED_DISTRIBUTIONS:
+                    kept[place[1]] = distribution
+        return [found[place] for place in wanted]
 
     def _is_delegated(self, row: Row) -> bool:
         """Whether the small model writes the next token: outside of the fields marked as decisions, where some are."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,10 @@ from torch import Tensor
 
 from olal.models.base_model import BaseModel
 from olal.models.kv_room import kv_of, kv_room
+
+# Seconds as fitted on CPU cores, of which only the ratios count.
+_PASS_S, _TOKEN_S, _WEIGHT_S = 1.5e-3, 3e-6, 1.6e-11
+_GPU_PASS_TOKENS = 2048
 
 
 class CausalNetwork:
@@ -30,6 +35,19 @@ class CausalNetwork:
     def hidden_size(self) -> int:
         """Width of the last hidden state."""
         return int(self._network.get_output_embeddings().weight.shape[1])
+
+    @cached_property
+    def pass_cost_tokens(self) -> int:
+        """How many tokens one more model pass is worth, for whoever may split or share passes.
+
+        A model of the shape alone, not measured, so that the same run makes the same passes: layers cost Python and
+        kernel launches per pass, and on a CPU a fixed and a weight-bound time per token.
+        """
+        layers = int(getattr(self._network.config, "num_hidden_layers", 1))
+        weights = sum(parameter.numel() for parameter in self._network.parameters())
+        if self.device.type != "cpu":
+            return _GPU_PASS_TOKENS
+        return max(1, round(_PASS_S * layers / (_TOKEN_S * layers + _WEIGHT_S * weights)))
 
     @torch.inference_mode()
     def extend(

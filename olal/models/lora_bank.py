@@ -74,6 +74,7 @@ class LoraBank:
                 slot = _BankLinear(self._rows)
                 half[_ADAPTER] = slot
                 self._halves.append(slot)
+            _shorten(module)
         self.layout = AdapterLayout(tuple(keys), tuple(tuple(value.shape) for value in values))
         self.initial: NDArray[np.float32] = torch.cat([value.reshape(-1) for value in values]).numpy()
         self.peft_config = _plain_config(config, network)
@@ -154,6 +155,22 @@ class _BankLinear(nn.Module):
             return nn.functional.linear(hidden, self.weight)
         by_row = hidden.reshape(len(index), -1, hidden.shape[-1])
         return torch.bmm(by_row, self.weight[index].transpose(1, 2)).reshape(*hidden.shape[:-1], -1)
+
+
+def _shorten(module: LoraLayer) -> None:
+    """Give a LoRA layer a forward that does what PEFT's does for one plain adapter, and nothing around it.
+
+    y = W x + (B A x) alpha / r. PEFT's own looks for merged, mixed and disabled adapters at every call, which takes
+    longer than the matrices of a small model.
+    """
+    down, up, scaling = module.lora_A[_ADAPTER], module.lora_B[_ADAPTER], module.scaling[_ADAPTER]
+    base = module.get_base_layer()
+
+    def forward(hidden: Tensor) -> Tensor:
+        plain = base(hidden)
+        return (plain + up(down(hidden.float())) * scaling).to(plain.dtype)
+
+    module.forward = forward  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _is_plain_linear(module: LoraLayer) -> bool:

@@ -116,8 +116,12 @@ def test_draws_follow_the_distribution(along: str) -> None:
     assert scipy.stats.chisquare([by_token[token] for token in range(12)], expected).pvalue > 0.01
 
 
+def exponentials(key: int, position: int, ids: np.ndarray) -> np.ndarray:
+    return sampler._exponentials(np.repeat(sampler._streams([key], [position]), len(ids)), ids)
+
+
 def uniforms(key: int, position: int, ids: np.ndarray) -> np.ndarray:
-    return np.exp(-sampler._exponentials(key, position, ids))
+    return np.exp(-exponentials(key, position, ids))
 
 
 def test_noise_is_uniform_and_independent_over_seeds_positions_and_tokens() -> None:
@@ -163,7 +167,7 @@ def test_tokens_too_far_behind_to_win_are_left_out_without_changing_a_draw() -> 
 
     for seed in range(200):
         key = noise_key(seed)
-        times = distribution.logprobs - np.log(sampler._exponentials(key, 4, distribution.ids))
+        times = distribution.logprobs - np.log(exponentials(key, 4, distribution.ids))
         assert draw(distribution, key, 4)[0] == int(times.argmax())
 
 
@@ -171,7 +175,7 @@ def test_noise_is_finite_and_within_its_range_for_every_word(monkeypatch: pytest
     words = np.array([0, 1, 2**12 - 1, 2**63, 2**64 - 2**11, 2**64 - 1], np.uint64)
     monkeypatch.setattr(sampler, "_mix", lambda _: words)
 
-    noise = -np.log(sampler._exponentials(0, 0, np.arange(len(words))))
+    noise = -np.log(sampler._exponentials(words, np.arange(len(words))))
 
     assert np.isfinite(noise).all()
     assert noise.max() - noise.min() <= sampler._NOISE_RANGE
@@ -183,3 +187,28 @@ def test_seeds_of_any_size_have_keys_of_their_own(seeds: list[int]) -> None:
 
     assert len(set(keys)) == len(seeds)
     assert all(0 <= key < 2**64 for key in keys)
+
+
+def test_rows_drawn_together_are_drawn_as_if_alone() -> None:
+    sizes = [1, 3, 2_000, 12, 1, 700]
+    rows = [some_distribution(size, spread=9.0) for size in sizes]
+    keys, positions = [noise_key(seed) for seed in range(6)], [0, 5, 1, 1, 9, 2]
+
+    together = sampler.draw_many(rows, keys, positions)
+
+    assert together == [draw(*row) for row in zip(rows, keys, positions, strict=True)]
+
+
+def test_distributions_made_together_are_those_made_alone() -> None:
+    random = np.random.default_rng(4)
+    logits = random.normal(size=(5, 300)).astype(np.float32) * 8
+    legal = [np.sort(random.choice(300, size, replace=False)) for size in (1, 4, 300, 17)] + [None]
+    samplings = [SamplingParams(t, top_k=k) for t, k in ((1.0, 0), (0.3, 2), (0.0, 0), (4.0, 5), (1.0, 0))]
+
+    together = sampler.legal_distributions(logits, legal, samplings)
+
+    for row, made in enumerate(together):
+        alone = legal_distribution(logits[row], legal[row], samplings[row])
+        assert made.ids.tolist() == alone.ids.tolist()
+        assert np.allclose(made.logprobs, alone.logprobs, atol=1e-12)
+        assert made.log_legal_mass == pytest.approx(alone.log_legal_mass, abs=1e-12)

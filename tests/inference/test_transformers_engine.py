@@ -21,7 +21,9 @@ CHOICE = choice_grammar(["left", "right", "forward"])
 
 
 class CountingNetwork(PolicyNetwork):
-    """Writes down the rows and tokens of every pass."""
+    """Writes down the rows and tokens of every pass; counts a pass as dear as that of a larger model."""
+
+    pass_cost_tokens = 24
 
     def __init__(self, network: PolicyNetwork) -> None:
         super().__init__(network.base, network.bank)
