@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import ray
 
 from olal.adapters import AdapterPublisher, Checkpoint, SeedLog, read_checkpoint, write_checkpoint
 from olal.learners.base import SeedLearner
-from olal.types import AdapterDelta, AdapterUpdate, Perturbation
+from olal.types import AdapterDelta, AdapterUpdate, Perturbation, Trajectory
 
 if TYPE_CHECKING:
     from olal.learners.base import Learner
@@ -34,6 +34,7 @@ class LearnerReport:
         duration_s: wall time of the update.
         published_bytes: what a worker fetches that has the version before.
         members: perturbed adapters that the next episodes are to be played under; none for this adapter itself.
+        alarms: what looks wrong with the update, one line each, by name.
     """
 
     version: int
@@ -45,6 +46,7 @@ class LearnerReport:
     duration_s: float
     published_bytes: int = 0
     members: tuple[Perturbation, ...] = ()
+    alarms: Mapping[str, str] = field(default_factory=dict)
 
 
 class LearnerActor:
@@ -102,9 +104,12 @@ class LearnerActor:
             replay: the replay actor.
             num_episodes: most trajectories to take.
         """
+        taken = ray.get(replay.take.remote(num_episodes, self._learner.version))
+        return self.learn(sorted(taken, key=lambda trajectory: trajectory.task.episode_id))
+
+    def learn(self, trajectories: Sequence[Trajectory]) -> LearnerReport:
+        """Learn from trajectories and publish the new adapter."""
         version = self._learner.version
-        taken = ray.get(replay.take.remote(num_episodes, version))
-        trajectories = sorted(taken, key=lambda trajectory: trajectory.task.episode_id)
         started = time.monotonic()
         step = self._learner.update(trajectories)
         delta = step.delta if isinstance(self._learner, SeedLearner) else None
@@ -113,7 +118,8 @@ class LearnerActor:
         self._publish(step.update, delta)
         ages = [version - trajectory.adapter_version for trajectory in trajectories]
         staleness = sum(ages) / max(len(ages), 1)
-        return self._report(step.metrics, len(trajectories), staleness, time.monotonic() - started)
+        duration_s = time.monotonic() - started
+        return self._report(step.metrics, len(trajectories), staleness, duration_s, step.alarms)
 
     def save(self, root: Path, counters: Mapping[str, Any], keep: int) -> str:
         """Write a checkpoint under `root` and return its directory."""
@@ -133,7 +139,12 @@ class LearnerActor:
         return checkpoint.state["counters"]
 
     def _report(
-        self, metrics: Mapping[str, float], num_episodes: int, staleness: float, duration_s: float
+        self,
+        metrics: Mapping[str, float],
+        num_episodes: int,
+        staleness: float,
+        duration_s: float,
+        alarms: Mapping[str, str] | None = None,
     ) -> LearnerReport:
         learner = self._learner
         return LearnerReport(
@@ -146,6 +157,7 @@ class LearnerActor:
             duration_s,
             self._publisher.num_bytes,
             learner.members() if isinstance(learner, SeedLearner) else (),
+            alarms or {},
         )
 
     def _publish(self, update: AdapterUpdate, delta: AdapterDelta | None) -> None:

@@ -67,7 +67,7 @@ class RolloutActor:
         started = time.monotonic()
         trajectories = self._collector.collect(tasks, sampling)
         duration_s = time.monotonic() - started
-        ray.get(replay.put.remote(trajectories))
+        ray.get(replay.put.remote(self._collector.pay(trajectories)))
         return RolloutReport(tuple(map(outcome_of, trajectories)), duration_s, os.getpid(), adapters)
 
     def evaluate(

@@ -47,6 +47,8 @@ class LineProgress:
         }
         words = [f"{name}={value}" for name, value in fields.items() if value]
         self._say(f"version {row.version}/{self._updates} {' '.join(words)}")
+        for name, line in row.alarms.items():
+            self._say(f"ALARM {name} in version {row.version}: {line}")
 
     def finished(self, summary: RunSummary) -> None:
         """Write the comparison of the policies."""

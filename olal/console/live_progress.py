@@ -64,7 +64,12 @@ class LiveProgress:
         self.status(f"{info.workers} rollout workers play")
 
     def updated(self, row: UpdateRow) -> None:
-        """Show one update."""
+        """Show one update, and print above the table every alarm that the update before did not raise."""
+        known = self._row.alarms if self._row is not None else {}
+        for name, line in row.alarms.items():
+            if name not in known:
+                text = Text.assemble((f"ALARM {name}", "bold red"), f" in version {row.version}: {line}")
+                self._console.print(text, soft_wrap=True)
         self._row = row
         self._returns.append(row.mean_return)
 
@@ -81,6 +86,8 @@ class LiveProgress:
         parts: list[RenderableType] = []
         if self._row is not None:
             parts += [_row_table(self._row, self._updates), self._curve(self._row)]
+        if self._row is not None and self._row.alarms:
+            parts.append(Text(f"  ALARM {', '.join(self._row.alarms)}", style="bold red"))
         if self._spinner.text:
             parts.append(self._spinner)
         return Group(*parts)

@@ -5,18 +5,21 @@ Nothing heavy is imported here at module level: the functions run inside the act
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from olal.agents import PromptAgent
 from olal.config import RunConfig
 from olal.envs import Environment, make_env
+from olal.errors import ConfigError
+from olal.experiments.python_class import check_options, load_class
 
 if TYPE_CHECKING:
     from olal.adapters import SeedSpace
     from olal.inference import Engine
     from olal.models.lora_bank import LoraBank
     from olal.models.policy_network import PolicyNetwork
-    from olal.rollout import Collector
+    from olal.rollout import Collector, RewardFunction
 
 
 def build_env(config: RunConfig) -> Environment:
@@ -92,6 +95,24 @@ def build_seed_space(config: RunConfig, bank: LoraBank) -> SeedSpace:
     return SeedSpace(bank.layout, bank.initial, subspace=subspace, base=model_identity(config.model.path))
 
 
+def build_reward(config: RunConfig) -> RewardFunction | None:
+    """The user's reward function; None for the environment's own reward.
+
+    Raises:
+        ConfigError: there is no such class, or it refuses its options.
+    """
+    from olal.rollout import RewardFunction
+
+    if config.reward.target is None:
+        return None
+    kind: Any = load_class(config.reward.target, RewardFunction, "reward.target")
+    check_options(config.reward.options, inspect.signature(kind).parameters, "reward.options")
+    try:
+        return kind(**config.reward.options)
+    except Exception as error:  # a constructor refuses its options with whatever it likes
+        raise ConfigError(f"reward.options: {kind.__name__} refused them ({type(error).__name__}: {error})") from error
+
+
 def build_collector(config: RunConfig, worker: int) -> Collector:
     """Everything one rollout worker needs."""
     from olal.adapters import AdapterFollower
@@ -103,5 +124,6 @@ def build_collector(config: RunConfig, worker: int) -> Collector:
         lambda env: PromptAgent(env.instructions),
         engine,
         worker=worker,
+        reward=build_reward(config),
         follower=AdapterFollower(build_seed_space(config, bank)),
     )

@@ -87,10 +87,12 @@ def learner_class(config: RunConfig) -> Any:
 
 def critic_class(config: RunConfig) -> Any:
     """The user's critic; None where the learner has the built-in one, or none."""
+    path = getattr(config.learner, "critic", "head")
+    if path == "head":
+        return None
     from olal.learners.critic import Critic
 
-    path = getattr(config.learner, "critic", "head")
-    return None if path == "head" else load_class(path, Critic, "learner.critic")
+    return load_class(path, Critic, "learner.critic")
 
 
 def fill_settings(kind: Callable[..., Any], config: RunConfig) -> Any:

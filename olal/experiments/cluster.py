@@ -95,10 +95,13 @@ def plan_placement(config: RunConfig) -> Placement:
     gpus = float(ray.cluster_resources().get("GPU", 0.0))
     share = min(1.0, gpus / (config.rollout.workers + 1))
     share = share if share == 1.0 else int(share * 100) / 100
-    rollout, learner = config.rollout, config.learner
+    rollout, learners = config.rollout, [stage.learner for stage in config.plan]
     return Placement(
         (rollout.num_cpus, share if rollout.num_gpus == "auto" else rollout.num_gpus),
-        (learner.num_cpus, share if learner.num_gpus == "auto" else learner.num_gpus),
+        (
+            max(learner.num_cpus for learner in learners),
+            max(share if learner.num_gpus == "auto" else learner.num_gpus for learner in learners),
+        ),
     )
 
 

@@ -19,7 +19,7 @@ from olal.experiments.build import build_collector
 from olal.experiments.build_learner import build_learner
 from olal.experiments.cluster import Placement
 from olal.rollout import EpisodeOutcome
-from olal.types import EpisodeTask, SamplingParams
+from olal.types import EpisodeTask, SamplingParams, Trajectory
 
 READY_TIMEOUT_S = 300.0
 
@@ -90,9 +90,13 @@ class Crew:
         )
         return [outcome for part in parts for outcome in part]
 
-    def update(self) -> LearnerReport:
-        """One learner update from what is buffered."""
-        return fetch([self._learner.update.remote(self._replay, self._config.learner.episodes_per_update)])[0]
+    def update(self, num_episodes: int) -> LearnerReport:
+        """One learner update from up to `num_episodes` of those buffered."""
+        return fetch([self._learner.update.remote(self._replay, num_episodes)])[0]
+
+    def learn(self, trajectories: Sequence[Trajectory]) -> LearnerReport:
+        """One learner update from episodes at hand."""
+        return fetch([self._learner.learn.remote(list(trajectories))])[0]
 
     def current(self) -> LearnerReport:
         """The learner's present adapter."""

@@ -87,7 +87,7 @@ def _run(
             progress.status("loading models")
             episodes_file = (run.episodes_path / "episodes.jsonl").absolute()
             crew = Crew(config, placement, run.path.name, episodes_file, run.seed_log_path.absolute())
-            progress.started(RunInfo(run.path, dashboard_url, config.rollout.workers, config.training.updates))
+            progress.started(RunInfo(run.path, dashboard_url, config.rollout.workers, config.num_updates))
             starting = crew.current()
             training = Training(config, crew, run, progress, interrupt)
             if checkpoint is not None:

@@ -43,6 +43,7 @@ class UpdateRow:
         elapsed_s: seconds since the run began.
         failed_episodes: episodes that ended by an error since the run began.
         extra: the learner's own numbers, such as the KL divergence.
+        alarms: what looks wrong with the update, one line each, by name.
     """
 
     version: int
@@ -58,6 +59,7 @@ class UpdateRow:
     elapsed_s: float
     failed_episodes: int
     extra: Mapping[str, float] = field(default_factory=dict)
+    alarms: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

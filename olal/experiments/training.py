@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from olal.actors import LearnerReport, ReplayStatus, RolloutReport
-from olal.config import RunConfig
+from olal.config import RunConfig, StageConfig
 from olal.errors import RunFailed
 from olal.experiments.crew import Crew
+from olal.experiments.given_episodes import GivenEpisodes
 from olal.experiments.interrupt import Interrupt
 from olal.experiments.progress import Progress, UpdateRow
 from olal.experiments.run_directory import RunDirectory
 from olal.experiments.seeds import training_tasks
 from olal.metrics import JsonlWriter
 from olal.rollout import EpisodeOutcome
-from olal.types import DraftStatistics
+from olal.types import DraftStatistics, Trajectory
 
 _MOST_FAILED_BATCHES = 3
 
@@ -48,6 +49,7 @@ class Training:
         self._config, self._crew, self._run = config, crew, run
         self._progress, self._interrupt = progress, interrupt
         self.counters = Counters()
+        self._files: dict[str, GivenEpisodes] = {}
         self.first_update_at: float | None = None
 
     def restore(self, checkpoint: Path) -> None:
@@ -56,7 +58,7 @@ class Training:
         self.counters = Counters(**saved)
 
     def run(self) -> LearnerReport:
-        """Train to `training.updates`; the last adapter is checkpointed however this ends well.
+        """Train to the last update; its adapter is checkpointed however this ends well.
 
         Raises:
             RunFailed: every episode of several updates in a row failed.
@@ -65,12 +67,14 @@ class Training:
         saved_version = -1
         failed_batches = 0
         with JsonlWriter(self._run.metrics_path) as metrics:
-            while present.version < self._config.training.updates and not self._interrupt.is_requested:
+            while present.version < self._config.num_updates and not self._interrupt.is_requested:
                 started = time.monotonic()
-                reports = self._play(present)
+                stage, _ = self._config.stage_at(present.version)
+                given = self._given(present.version)
+                reports = [] if given else self._play(present, stage)
                 failed_batches = self._count_failures(reports, failed_batches)
                 replay = self._crew.replay_status()
-                present = self._crew.update()
+                present = self._crew.learn(given) if given else self._crew.update(stage.learner.episodes_per_update)
                 self.counters.elapsed_s += time.monotonic() - started
                 self.first_update_at = self.first_update_at or time.monotonic()
                 row = self._row(reports, replay, present, time.monotonic() - started)
@@ -83,9 +87,19 @@ class Training:
             self._save()
         return present
 
-    def _play(self, present: LearnerReport) -> list[RolloutReport]:
-        count = self._config.learner.episodes_per_update
-        group_size = getattr(self._config.learner, "group_size", 1)
+    def _given(self, version: int) -> list[Trajectory]:
+        """Episodes from a file, where the stage learns from one."""
+        stage, start = self._config.stage_at(version)
+        path = getattr(stage.learner, "trajectories", None)
+        if path is None:
+            return []
+        if path not in self._files:
+            self._files[path] = GivenEpisodes(Path(path), seed=self._config.seed)
+        return self._files[path].batch(version - start, stage.learner.episodes_per_update)
+
+    def _play(self, present: LearnerReport, stage: StageConfig) -> list[RolloutReport]:
+        count = stage.learner.episodes_per_update
+        group_size = getattr(stage.learner, "group_size", 1)
         tasks = training_tasks(self._config.seed, self.counters.next_episode, count, group_size=group_size)
         reports = self._crew.rollout(tasks, present.adapter)
         self.counters.next_episode += count
@@ -95,7 +109,7 @@ class Training:
         outcomes = [outcome for report in reports for outcome in report.outcomes]
         errors = [outcome.error for outcome in outcomes if outcome.error]
         self.counters.failed_episodes += len(errors)
-        if len(errors) < len(outcomes):
+        if len(errors) < len(outcomes) or not outcomes:
             return 0
         if failed_batches + 1 >= _MOST_FAILED_BATCHES:
             raise RunFailed(
@@ -126,6 +140,7 @@ class Training:
             elapsed_s=self.counters.elapsed_s,
             failed_episodes=self.counters.failed_episodes,
             extra={**present.metrics, **_decoding(outcomes), **_adapters(reports, present)},
+            alarms=present.alarms,
         )
 
 

@@ -69,6 +69,7 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
         "observation": turn.observation,
         "action": turn.completion.text,
         "reward": turn.reward,
+        "env_reward": turn.env_reward,
         "prompt_token_ids": list(turn.prompt_token_ids),
         "grammar": turn.grammar.digest,
         "completion": {
@@ -90,4 +91,5 @@ def _turn_from_json(row: dict[str, Any], grammars: dict[str, GrammarSpec]) -> Tu
         grammar=grammars[row["grammar"]],
         completion=Completion(**fields),
         reward=row["reward"],
+        env_reward=row.get("env_reward"),
     )

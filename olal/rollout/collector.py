@@ -15,6 +15,7 @@ from olal.envs.base import Environment
 from olal.errors import ConfigError
 from olal.grammar import ActionGrammar
 from olal.inference import Engine
+from olal.rollout.reward import RewardFunction, pay
 from olal.types import (
     AdapterUpdate,
     Bootstrap,
@@ -62,6 +63,7 @@ class Collector:
         worker: int = 0,
         max_parallel: int = 256,
         follower: AdapterFollower | None = None,
+        reward: RewardFunction | None = None,
     ) -> None:
         """Prepare an empty pool of environments.
 
@@ -72,12 +74,14 @@ class Collector:
             worker: index written into trajectories.
             max_parallel: most episodes played at once.
             follower: rebuilds adapters that are published as seeds; None where whole ones alone are loaded.
+            reward: pays in the environment's place; None leaves its rewards.
         """
         self._make_env = make_env
         self._engine = engine
         self._worker = worker
         self._max_parallel = max_parallel
         self._follower = follower
+        self._reward = reward
         self._pool: list[Environment] = []
         self._agent = make_agent(self._environment(0))
         self._prompts: dict[str, tuple[int, ...]] = {}
@@ -94,6 +98,16 @@ class Collector:
             with self._members_of(share):
                 done.extend(self._play(share, sampling))
         return done
+
+    def pay(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """What a learner is to see: trajectories paid by the reward function, where there is one.
+
+        Raises:
+            ConfigError: the reward function does not give one finite number per turn.
+        """
+        if self._reward is None:
+            return list(trajectories)
+        return [one if one.error else pay(one, self._reward) for one in trajectories]
 
     def load_adapter(self, update: AdapterUpdate) -> None:
         """Act under another adapter from the next episode on.

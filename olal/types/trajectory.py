@@ -36,7 +36,8 @@ class Turn:
         prompt_token_ids: the exact tokens the engine saw.
         grammar: the legal actions in this state.
         completion: the sampled action.
-        reward: what the environment paid for it.
+        reward: what was paid for it: by the environment, or by a reward function in its place.
+        env_reward: what the environment paid, where a reward function took its place.
     """
 
     observation: str
@@ -44,6 +45,7 @@ class Turn:
     grammar: GrammarSpec
     completion: Completion
     reward: float
+    env_reward: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
