@@ -36,17 +36,17 @@ format: setup ## Sort imports and format
 
 bench: setup ## Run every benchmark; numbers go to benchmarks/out/
 	@mkdir -p benchmarks/out
-	@for script in $(filter-out benchmarks/vllm_%,$(wildcard benchmarks/[a-z]*.py)); do \
+	@missed=0; for script in $(filter-out benchmarks/vllm_%,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "$$script"; \
-		$(BIN)/python "$$script" --json "benchmarks/out/$$(basename "$$script" .py).json" || exit 1; \
-	done
+		$(BIN)/python "$$script" --json "benchmarks/out/$$(basename "$$script" .py).json" || missed=1; \
+	done; exit $$missed
 
 bench-vllm: setup-vllm ## Run the benchmarks of the vLLM engine
 	@mkdir -p benchmarks/out
-	@for script in $(wildcard benchmarks/vllm_*.py); do \
+	@missed=0; for script in $(wildcard benchmarks/vllm_*.py); do \
 		echo "$$script"; \
-		.venv-vllm/bin/python "$$script" --json "benchmarks/out/$$(basename "$$script" .py).json" || exit 1; \
-	done
+		.venv-vllm/bin/python "$$script" --json "benchmarks/out/$$(basename "$$script" .py).json" || missed=1; \
+	done; exit $$missed
 
 clean: ## Remove caches and build outputs; .venv/ and runs/ stay
 	rm -rf build dist *.egg-info benchmarks/out .pytest_cache .ruff_cache .import_linter_cache .hypothesis

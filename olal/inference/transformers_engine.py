@@ -10,29 +10,24 @@ a drafter a pass reaches over several decisions of a row.
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from olal.errors import ConfigError
 from olal.grammar.json_path import is_decision
-from olal.inference.adapter_slots import AdapterSlots
+from olal.inference.batched_engine import BatchedEngine
 from olal.inference.context_cache import Context
 from olal.inference.contexts import ContextQuery, ContextRunner
-from olal.inference.length_judge import LengthJudge
-from olal.inference.prompts import encode_messages
 from olal.inference.row import Row
-from olal.inference.sampler import LegalDistribution, draw_many, legal_distributions, noise_key
+from olal.inference.sampler import LegalDistribution, draw_many, legal_distributions
 from olal.inference.scoring import TrieScorer
 from olal.inference.speculation import Drafter, DraftPath, SpeculationMeter
 from olal.inference.speculation.draft_model import DraftModel
 from olal.models.policy_network import PolicyNetwork
-from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, SamplingParams, Score, ScoreRequest
+from olal.types import SamplingParams, Score, ScoreRequest
 
 _MOST_CACHED_IDS, _MOST_CACHED_DISTRIBUTIONS = 256, 8
 # Contexts less likely than this, given their prompt, are not kept: nobody will come by them again.
@@ -65,7 +60,7 @@ class _Walk:
         return self.row.stop_reason is None
 
 
-class TransformersEngine:
+class TransformersEngine(BatchedEngine):
     """Engine over a PolicyNetwork; see `olal.inference.base.Engine` for the contract."""
 
     def __init__(
@@ -91,162 +86,39 @@ class TransformersEngine:
                 those tokens follow the small model, and the completion says which they are.
             clock: monotonic seconds.
         """
-        self._network = network
-        self._vocabulary = network.base.vocabulary
-        self._max_batch = max_batch
+        super().__init__(network, max_batch=max_batch, drafter=drafter, clock=clock)
         self._max_context = int(getattr(network.base.network.config, "max_position_embeddings", 1 << 30))
-        self._adapters = AdapterSlots(network.bank)
         self._runner = ContextRunner(network, self._adapters.use, cache_bytes=kv_cache_bytes, width=max_batch)
         self._scorer = TrieScorer(network, self._adapters, self._runner.cache, width=max_batch)
-        self._drafter, self._num_draft_tokens, self._delegate = drafter, num_draft_tokens, delegate
+        self._num_draft_tokens, self._delegate = num_draft_tokens, delegate
         self._meter = SpeculationMeter()
-        self._judge = LengthJudge(self._vocabulary)
-        self._clock = clock
-        self._ids = itertools.count()
-        self._queue: deque[Row] = deque()
-        self._active: OrderedDict[int, Row] = OrderedDict()
-        self._finished: list[tuple[int, Completion]] = []
-        self._replaced: set[str] = set()
         self.num_decisions = 0
+
+    @property
+    def max_context(self) -> int:
+        """Most tokens of a prompt and its completion."""
+        return self._max_context
 
     @property
     def num_passes(self) -> int:
         """Model passes made for generation so far."""
         return self._runner.num_passes
 
-    @property
-    def adapter_version(self) -> int:
-        """Version of the current adapter."""
-        return self._adapters.current.version
-
-    @property
-    def adapter_digest(self) -> str:
-        """Digest of the current adapter."""
-        return self._adapters.current.digest
-
-    @property
-    def num_unfinished(self) -> int:
-        """Requests whose completion has not been returned yet."""
-        return len(self._queue) + len(self._active) + len(self._finished)
-
-    def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Prompt tokens by the model's chat template; without one, the contents joined by line breaks."""
-        return encode_messages(self._network.base.tokenizer, messages)
-
-    def load_adapter(self, update: AdapterUpdate, *, is_current: bool = True) -> None:
-        """Load an adapter; requests in flight end under the one they began with.
-
-        Raises:
-            AdapterMismatch: its size or digest is not that of this model's layout.
-        """
-        replaced = self._adapters.load(update, is_current=is_current)
-        self._replaced.discard(update.digest)
-        if replaced is not None:
-            self._replaced.add(replaced)
-            self._drop_replaced()
-
-    def unload_adapter(self, digest: str) -> None:
-        """Forget an adapter and its contexts; an unknown digest is ignored.
-
-        Raises:
-            ConfigError: it is the current one, or a request in flight uses it.
-        """
-        if any(row.adapter.digest == digest for row in self._rows()):
-            raise ConfigError(f"a request in flight uses this adapter; finish or cancel it first: {digest}")
-        self._adapters.drop(digest)
-        self._runner.cache.forget(digest)
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
-        """Sample one completion per request, in order."""
-        wanted = {self.submit(request): place for place, request in enumerate(requests)}
-        answers: dict[int, Completion] = {}
-        others: list[tuple[int, Completion]] = []
-        while len(answers) < len(wanted):
-            for request_id, completion in self.step():
-                if request_id in wanted:
-                    answers[request_id] = completion
-                else:
-                    others.append((request_id, completion))
-        self._finished.extend(others)
-        return [answers[request_id] for request_id in wanted]
-
-    def submit(self, request: GenerateRequest) -> int:
-        """Queue a request and return its id."""
-        row = Row(next(self._ids), request, self._adapters.current, noise_key(request.seed))
-        if request.deadline_s is not None:
-            row.deadline = self._clock() + request.deadline_s
-        try:
-            row.adapter = self._adapters.resolve(request.adapter)
-            self._check(request)
-        except ConfigError as error:
-            row.fail(error)
-        row.token_ids.extend(request.prefix)
-        self._queue.append(row)
-        return row.request_id
-
-    def cancel(self, request_id: int) -> None:
-        """Stop a request; an id that is unknown or already returned is ignored."""
-        for row in self._rows():
-            if row.request_id == request_id:
-                row.stop_reason = row.stop_reason or "cancelled"
-
-    def step(self) -> list[tuple[int, Completion]]:
-        """Run the model once at most for all rows in the making; return those that finished."""
-        self._stop_late_rows()
-        self._retire()
-        while self._queue and len(self._active) < self._max_batch:
-            row = self._queue.popleft()
-            self._active[row.request_id] = row
-            row.advance(self._vocabulary)
-        waiting = [row for row in self._active.values() if row.stop_reason is None]
-        if waiting:
-            self._round(waiting)
-        self._retire()
-        self._drop_replaced()
-        finished, self._finished = self._finished, []
-        return finished
-
     def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """Log-probabilities of given tokens; sequences that begin alike share what they share."""
         return self._scorer.score(requests)
 
-    def _check(self, request: GenerateRequest) -> None:
-        if not request.prompt_token_ids:
-            raise ConfigError("a prompt must have at least one token, for a model to continue: none given")
-        needed = len(request.prompt_token_ids) + request.sampling.max_tokens
-        if needed > self._max_context:
-            raise ConfigError(
-                f"prompt and completion need {needed} tokens, the model holds {self._max_context}; "
-                f"shorten the prompt or lower rollout.max_tokens: {len(request.prompt_token_ids)} prompt tokens"
-            )
+    def _begin(self, row: Row) -> None:
+        """Nothing to prepare: a row's context is computed in its first round."""
 
-    def _rows(self) -> list[Row]:
-        return [*self._active.values(), *self._queue]
-
-    def _stop_late_rows(self) -> None:
-        now = self._clock()
-        for row in self._rows():
-            if row.stop_reason is None and row.deadline is not None and now >= row.deadline:
-                row.stop_reason = "deadline"
-
-    def _retire(self) -> None:
-        """Move stopped rows to the finished ones."""
-        for row in [row for row in self._rows() if row.stop_reason is not None]:
-            if self._active.pop(row.request_id, None) is None:
-                self._queue.remove(row)
-            self._judge.judge(row)
+    def _end(self, rows: Sequence[Row]) -> None:
+        """Keep what rows that stopped have computed, for a later turn that continues it."""
+        for row in rows:
             if row.near is not None:
                 self._runner.keep(row.adapter.digest, row.near)
-            if self._drafter is not None and row.stop_reason == "grammar":
-                self._drafter.observe(row.tokens)
-            self._finished.append((row.request_id, row.completion(self._vocabulary)))
 
-    def _drop_replaced(self) -> None:
-        in_use = {row.adapter.digest for row in self._rows()}
-        for digest in self._replaced - in_use:
-            self._adapters.drop(digest)
-            self._runner.cache.forget(digest)
-        self._replaced &= in_use
+    def _forget(self, digest: str) -> None:
+        self._runner.cache.forget(digest)
 
     def _round(self, rows: Sequence[Row]) -> None:
         """Let every row make its decision, and those that follow from accepted guesses."""
@@ -260,18 +132,18 @@ class TransformersEngine:
                 [(row, context) for row, [context] in zip(delegated, contexts, strict=True)], are_delegated=True
             )
         own = [row for row in rows if row not in delegated] if delegated else rows
-        has_drafts = self._drafter is not None and self._meter.wants_drafts(len(own))
+        has_drafts = self.drafter is not None and self._meter.wants_drafts(len(own))
         if own:
             self._verify(own, self._drafts(own, has_drafts=has_drafts))
-        if self._drafter is not None:
+        if self.drafter is not None:
             duration_s = time.perf_counter() - started
             made = self.num_decisions - before
             self._meter.record(len(own), drafted=has_drafts, num_decisions=made, duration_s=duration_s)
 
     def _drafts(self, rows: Sequence[Row], *, has_drafts: bool) -> list[DraftPath]:
         paths = [DraftPath(self._vocabulary, row, self._num_draft_tokens if has_drafts else 0) for row in rows]
-        if has_drafts and self._drafter is not None:
-            self._drafter.propose(paths)
+        if has_drafts and self.drafter is not None:
+            self.drafter.propose(paths)
         return paths
 
     def _verify(self, rows: Sequence[Row], paths: Sequence[DraftPath]) -> None:

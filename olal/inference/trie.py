@@ -50,29 +50,28 @@ def trie_levels(sequences: Sequence[tuple[int, ...]], *, least_saved: int = 1) -
     [[(1, 2), (5,)], [(3,), (4,)]]
     """
     levels: list[list[TrieNode]] = []
-    pending: list[tuple[TrieNode | None, int, int, list[int]]] = [(None, 0, 0, list(range(len(sequences))))]
+    pending: list[tuple[TrieNode | None, int, int, int, list[int]]] = [(None, 0, 0, 0, list(range(len(sequences))))]
     while pending:
-        parent, start, agreed, members = pending.pop()
+        parent, depth, start, agreed, members = pending.pop()
         longest = max(members, key=lambda member: len(sequences[member]))
         shared = _agreement([sequences[member] for member in members], agreed)
         if shared == len(sequences[longest]) or (
             shared > start and (len(members) - 1) * (shared - start) >= least_saved
         ):
             node = TrieNode(parent, start, sequences[longest][start:shared], tuple(members))
-            depth = 0 if parent is None else _depth(parent) + 1
             levels.extend([] for _ in range(depth + 1 - len(levels)))
             levels[depth].append(node)
             if parent is not None:
                 parent.children.append(node)
-            parent, start = node, shared
+            parent, depth, start = node, depth + 1, shared
         groups: dict[int, list[int]] = {}
         for member in members:
             if len(sequences[member]) > shared:
                 groups.setdefault(sequences[member][shared], []).append(member)
         ended = [member for member in members if start < len(sequences[member]) == shared]
-        pending.extend((parent, start, shared + 1, group) for group in reversed(groups.values()))
+        pending.extend((parent, depth, start, shared + 1, group) for group in reversed(groups.values()))
         if ended:
-            pending.append((parent, start, shared, ended))
+            pending.append((parent, depth, start, shared, ended))
     return levels
 
 
@@ -83,10 +82,3 @@ def _agreement(sequences: list[tuple[int, ...]], agreed: int) -> int:
     while length < bound and first[length] == last[length]:
         length += 1
     return length
-
-
-def _depth(node: TrieNode) -> int:
-    depth = 0
-    while node.parent is not None:
-        node, depth = node.parent, depth + 1
-    return depth

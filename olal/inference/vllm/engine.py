@@ -7,9 +7,7 @@ seed gives the same completion on both wherever their logits agree.
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -17,23 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from olal.errors import ConfigError, GrammarError
-from olal.inference.adapter_slots import AdapterSlots
-from olal.inference.length_judge import LengthJudge
-from olal.inference.prompts import encode_messages
+from olal.inference.batched_engine import BatchedEngine
 from olal.inference.row import Row
-from olal.inference.sampler import noise_key
 from olal.inference.speculation import Drafter
 from olal.inference.vllm.core import CoreSettings, VllmCore
 from olal.inference.vllm.scoring import ScoreJob, ScoreTable
 from olal.inference.vllm.seats import SeatTable
 from olal.models.model_path import resolve_model_path
 from olal.models.policy_network import PolicyNetwork
-from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, Score, ScoreRequest
+from olal.types import Score, ScoreRequest
 
 _MOST_AHEAD = 32
 
 
-class VllmEngine:
+class VllmEngine(BatchedEngine):
     """Engine over vLLM; see `olal.inference.base.Engine` for the contract."""
 
     def __init__(
@@ -68,11 +63,10 @@ class VllmEngine:
             ConfigError: vLLM is not installed, or refuses these settings.
         """
         base, bank = network.base, network.bank
-        self._tokenizer, self._vocabulary = base.tokenizer, base.vocabulary
-        self._adapters, self._layout = AdapterSlots(bank), bank.layout
         most = max(_MOST_AHEAD, num_draft_tokens)
         self._table = SeatTable(base.vocabulary, drafter, num_choices=num_draft_tokens, num_tokens=most)
-        self._scores, self._judge = ScoreTable(base.vocabulary), LengthJudge(base.vocabulary)
+        super().__init__(network, max_batch=max_batch, drafter=drafter, clock=clock)
+        self._layout, self._scores = bank.layout, ScoreTable(base.vocabulary)
         settings = CoreSettings(
             path=resolve_model_path(base.path),
             dtype=dtype,
@@ -85,13 +79,11 @@ class VllmEngine:
             threads=threads,
         )
         self._core = VllmCore(settings, self._table, self._scores, self._tensors_of, bank.peft_config)
-        self._max_batch = max_batch
-        self._clock = clock
-        self._ids = itertools.count()
-        self._queue: deque[Row] = deque()
-        self._active: OrderedDict[int, Row] = OrderedDict()
-        self._finished: list[tuple[int, Completion]] = []
-        self._replaced: set[str] = set()
+
+    @property
+    def max_context(self) -> int:
+        """Most tokens of a prompt and its completion."""
+        return self._core.max_context
 
     @property
     def drafter(self) -> Drafter | None:
@@ -111,100 +103,6 @@ class VllmEngine:
     def num_decisions(self) -> int:
         """Tokens drawn so far."""
         return self._table.num_decisions
-
-    @property
-    def adapter_version(self) -> int:
-        """Version of the current adapter."""
-        return self._adapters.current.version
-
-    @property
-    def adapter_digest(self) -> str:
-        """Digest of the current adapter."""
-        return self._adapters.current.digest
-
-    @property
-    def num_unfinished(self) -> int:
-        """Requests whose completion has not been returned yet."""
-        return len(self._queue) + len(self._active) + len(self._finished)
-
-    def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Prompt tokens by the model's chat template; without one, the contents joined by line breaks."""
-        return encode_messages(self._tokenizer, messages)
-
-    def load_adapter(self, update: AdapterUpdate, *, is_current: bool = True) -> None:
-        """Load an adapter; requests in flight end under the one they began with.
-
-        Raises:
-            AdapterMismatch: its size or digest is not that of this model's layout.
-        """
-        replaced = self._adapters.load(update, is_current=is_current)
-        self._replaced.discard(update.digest)
-        if replaced is not None:
-            self._replaced.add(replaced)
-            self._drop_replaced()
-
-    def unload_adapter(self, digest: str) -> None:
-        """Forget an adapter and its contexts; an unknown digest is ignored.
-
-        Raises:
-            ConfigError: it is the current one, or a request in flight uses it.
-        """
-        if any(row.adapter.digest == digest for row in self._rows()):
-            raise ConfigError(f"a request in flight uses this adapter; finish or cancel it first: {digest}")
-        self._adapters.drop(digest)
-        self._core.forget_adapter(digest)
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
-        """Sample one completion per request, in order."""
-        wanted = {self.submit(request): place for place, request in enumerate(requests)}
-        answers: dict[int, Completion] = {}
-        others: list[tuple[int, Completion]] = []
-        while len(answers) < len(wanted):
-            for request_id, completion in self.step():
-                if request_id in wanted:
-                    answers[request_id] = completion
-                else:
-                    others.append((request_id, completion))
-        self._finished.extend(others)
-        return [answers[request_id] for request_id in wanted]
-
-    def submit(self, request: GenerateRequest) -> int:
-        """Queue a request and return its id."""
-        row = Row(next(self._ids), request, self._adapters.current, noise_key(request.seed))
-        if request.deadline_s is not None:
-            row.deadline = self._clock() + request.deadline_s
-        try:
-            row.adapter = self._adapters.resolve(request.adapter)
-            self._check(request)
-        except ConfigError as error:
-            row.fail(error)
-        row.token_ids.extend(request.prefix)
-        self._queue.append(row)
-        return row.request_id
-
-    def cancel(self, request_id: int) -> None:
-        """Stop a request; an id that is unknown or already returned is ignored."""
-        for row in self._rows():
-            if row.request_id == request_id:
-                row.stop_reason = row.stop_reason or "cancelled"
-
-    def step(self) -> list[tuple[int, Completion]]:
-        """Run the model once at most for all rows in the making; return those that finished."""
-        self._stop_late_rows()
-        self._retire()
-        while self._queue and len(self._active) < self._max_batch:
-            row = self._queue.popleft()
-            self._active[row.request_id] = row
-            row.advance(self._vocabulary)
-            if row.stop_reason is None:
-                self._seat(row)
-        num_waiting = sum(row.stop_reason is None for row in self._active.values())
-        if num_waiting:
-            self._run(num_waiting)
-        self._retire()
-        self._drop_replaced()
-        finished, self._finished = self._finished, []
-        return finished
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """Log-probabilities of given tokens; rows in the making go on beside them."""
@@ -228,33 +126,20 @@ class VllmEngine:
     def _tensors_of(self, digest: str) -> dict[str, NDArray[np.float32]]:
         return self._layout.split(self._adapters.resolve(digest).flat.numpy())
 
-    def _check(self, request: GenerateRequest) -> None:
-        if not request.prompt_token_ids:
-            raise ConfigError("a prompt must have at least one token, for a model to continue: none given")
-        needed = len(request.prompt_token_ids) + request.sampling.max_tokens
-        if needed > self._core.max_context:
-            raise ConfigError(
-                f"prompt and completion need {needed} tokens, the model holds {self._core.max_context}; "
-                f"shorten the prompt or lower rollout.max_tokens: {len(request.prompt_token_ids)} prompt tokens"
-            )
-
-    def _rows(self) -> list[Row]:
-        return [*self._active.values(), *self._queue]
-
-    def _seat(self, row: Row) -> None:
+    def _begin(self, row: Row) -> None:
         """Hand a row that waits for a decision to vLLM."""
         self._table.sit(str(row.request_id), row)
         self._core.add(
             str(row.request_id), row.tokens, row.adapter.digest, row.request.grammar.text, tuple(row.token_ids)
         )
 
-    def _run(self, num_waiting: int) -> None:
+    def _round(self, rows: Sequence[Row]) -> None:
         """One model pass; the draws are made within it."""
         started, before, drafted = time.perf_counter(), self.num_decisions, self._table.has_drafts
         self._core.step()
         if self.drafter is not None:
             made, duration_s = self.num_decisions - before, time.perf_counter() - started
-            self._table.meter.record(num_waiting, drafted=drafted, num_decisions=made, duration_s=duration_s)
+            self._table.meter.record(len(rows), drafted=drafted, num_decisions=made, duration_s=duration_s)
 
     def _read(self, jobs: dict[str, ScoreJob]) -> None:
         """Run sequences as prompts until all that was asked for is read."""
@@ -263,36 +148,14 @@ class VllmEngine:
             self._core.add(name, job.sequence, job.adapter)
         while self._core.has(jobs):
             self._core.step()
-            self._leave([row for row in self._active.values() if row.stop_reason is not None])
+            self._end([row for row in self._active.values() if row.stop_reason is not None])
         self._scores.jobs.clear()
 
-    def _stop_late_rows(self) -> None:
-        now = self._clock()
-        for row in self._rows():
-            if row.stop_reason is None and row.deadline is not None and now >= row.deadline:
-                row.stop_reason = "deadline"
-
-    def _leave(self, rows: Sequence[Row]) -> None:
+    def _end(self, rows: Sequence[Row]) -> None:
         """Take stopped rows out of vLLM's batch."""
         names = [str(row.request_id) for row in rows]
         names = [name for name in names if self._table.seats.pop(name, None) is not None]
         self._core.abort(names)
 
-    def _retire(self) -> None:
-        """Move stopped rows to the finished ones."""
-        stopped = [row for row in self._rows() if row.stop_reason is not None]
-        self._leave(stopped)
-        for row in stopped:
-            if self._active.pop(row.request_id, None) is None:
-                self._queue.remove(row)
-            self._judge.judge(row)
-            if self.drafter is not None and row.stop_reason == "grammar":
-                self.drafter.observe(row.tokens)
-            self._finished.append((row.request_id, row.completion(self._vocabulary)))
-
-    def _drop_replaced(self) -> None:
-        in_use = {row.adapter.digest for row in self._rows()}
-        for digest in self._replaced - in_use:
-            self._adapters.drop(digest)
-            self._core.forget_adapter(digest)
-        self._replaced &= in_use
+    def _forget(self, digest: str) -> None:
+        self._core.forget_adapter(digest)
