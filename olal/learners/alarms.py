@@ -86,9 +86,9 @@ def no_signal(advantages: NDArray[np.float64]) -> Alarms:
     return {"advantages_zero": "all advantages are zero: the episodes did equally well, so nothing is learned"}
 
 
-def losses_agree(loss_plus: NDArray[np.float64], loss_minus: NDArray[np.float64]) -> Alarms:
-    """Zeroth order: no perturbation changed the loss, so no direction is known."""
-    if not len(loss_plus) or (loss_plus != loss_minus).any():
+def losses_agree(spread: float) -> Alarms:
+    """Zeroth order: the losses of all perturbed adapters are one number, loss+ and loss- too: no direction is known."""
+    if spread != 0:
         return {}
     return {"loss_plus_is_loss_minus": "loss+ equals loss- along every direction; raise learner.sigma"}
 

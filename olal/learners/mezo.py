@@ -22,6 +22,7 @@ from torch import Tensor
 
 from olal.adapters import Checkpoint, Members, SeedMaster, SeedSpace, make_records
 from olal.learners.advantages import batch_advantages
+from olal.learners.alarms import losses_agree, non_finite
 from olal.learners.base import LearnerStep
 from olal.learners.batch import DecisionBatch, make_batch
 from olal.learners.reward_scale import RewardScale
@@ -112,7 +113,8 @@ class MeZOLearner:
         batch = make_batch(trajectories, self._network.base.vocabulary, gamma=self._settings.gamma)
         metrics = self._learn(batch) if len(batch) else {"num_decisions": 0.0}
         delta = self._master.commit()
-        return LearnerStep(self.current(), metrics, delta)
+        alarms = {**losses_agree(metrics.get("loss_spread", 1.0)), **non_finite(metrics, self._master.flat)}
+        return LearnerStep(self.current(), metrics, delta, alarms)
 
     def _learn(self, batch: DecisionBatch) -> dict[str, float]:
         settings = self._settings
