@@ -1,8 +1,8 @@
 """Peak memory of one update beside scoring the same batch, on untrained models of four sizes up to 0.5B parameters.
 
-Every number comes from a process of its own that loads the model, lays out one batch, forgets its peak so far and then
-either scores the batch once under one adapter (what any engine must do), makes a MeZO update, or a PPO update. MeZO is
-held to as many sequences in a pass as scoring has: sequences in a pass are what memory is spent on, and
+Every number comes from a process of its own that loads the model, lays out one batch, scores it once, forgets its peak
+so far and then either scores the batch under one adapter (what any engine must do), makes a MeZO update, or a PPO
+update. MeZO is held to as many sequences in a pass as scoring has: sequences in a pass are what memory is spent on, and
 `learner.rows_per_pass` sets them. "Beyond the base weights" is the peak of the resident set less the bytes of the
 frozen weights; "working memory" is what the step adds to the process that stood ready, so neither the weights nor
 Python and torch themselves soften the ratio.
@@ -117,8 +117,8 @@ def work(mode: str, shape: Shape) -> Peak:
         case _:
             ppo = PPOLearner(network, PPOSettings(epochs=1, minibatch_decisions=SEQUENCES), RATE, seed=0)
             step = lambda: ppo.update(played)  # noqa: E731
-    with torch.inference_mode():
-        base(input_ids=torch.tensor([[1, 2, 3]]), use_cache=False)  # what torch sets up at its first pass
+    warm = make_batch(played, network.base.vocabulary, gamma=0.99)
+    ContextScorer(network, warm, temperature=1.0).survey(warm)  # torch keeps buffers of its first pass of a shape
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     done = step()

@@ -85,7 +85,9 @@ def launch(
     address: AddressOption = None,
     env: Annotated[str | None, typer.Option(help="Environment, such as gridworld or gymnasium:Blackjack-v1.")] = None,
     model: Annotated[str | None, typer.Option(help="Model directory or hub id, or tiny.")] = None,
-    learner: Annotated[str | None, typer.Option(help="ppo, mezo, grpo, rloo or reinforce.")] = None,
+    learner: Annotated[
+        str | None, typer.Option(help="ppo, grpo, rloo, reinforce, rwr, sft, simpo, value, mezo or es.")
+    ] = None,
     engine: EngineOption = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where to write; the default is runs/NAME-DATE-TIME.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,

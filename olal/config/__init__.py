@@ -6,6 +6,7 @@ from olal.config.cluster import ClusterConfig
 from olal.config.critic_free import GRPOConfig, ReinforceConfig, RLOOConfig
 from olal.config.engine import EngineConfig, SpeculationConfig
 from olal.config.env import EnvConfig
+from olal.config.es import ESConfig
 from olal.config.evaluation import EvaluationConfig
 from olal.config.gradient import GradientConfig, LearnerCommon
 from olal.config.learner_base import LearnerBase
@@ -28,6 +29,7 @@ from olal.config.value import ValueConfig
 __all__ = [
     "AdapterConfig",
     "ClusterConfig",
+    "ESConfig",
     "EngineConfig",
     "EnvConfig",
     "EvaluationConfig",

@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 
 from olal.config.critic_free import GRPOConfig, ReinforceConfig, RLOOConfig
+from olal.config.es import ESConfig
 from olal.config.mezo import MeZOConfig
 from olal.config.ppo import PPOConfig
 from olal.config.python_learner import PythonLearnerConfig
@@ -18,6 +19,7 @@ from olal.config.value import ValueConfig
 AnyLearner: TypeAlias = Annotated[
     PPOConfig
     | MeZOConfig
+    | ESConfig
     | GRPOConfig
     | RLOOConfig
     | ReinforceConfig

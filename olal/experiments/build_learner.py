@@ -68,6 +68,11 @@ def make_learner(config: RunConfig, network: PolicyNetwork, updates: int, since:
 
         space = build_seed_space(config, network.bank)
         return MeZOLearner(network, fill_settings(MeZOSettings, config), rate, seed=config.seed, space=space)
+    if given.kind == "es":
+        from olal.learners.es import ESLearner, ESSettings
+
+        space = build_seed_space(config, network.bank)
+        return ESLearner(network, fill_settings(ESSettings, config), rate, seed=config.seed, space=space)
     kind = learner_class(config)
     critic = critic_class(config)
     options: dict[str, Any] = {} if critic is None else {"make_critic": critic}

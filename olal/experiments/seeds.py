@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from olal.types import EpisodeTask
+from olal.types import EpisodeTask, Perturbation
 
 _TRAINING, _EVALUATION = 0, 1
 
@@ -26,6 +28,29 @@ def training_tasks(run_seed: int, first: int, count: int, *, group_size: int = 1
     return [
         EpisodeTask(number, _seed(_TRAINING, run_seed, number // group_size), number // group_size)
         for number in range(first, first + count)
+    ]
+
+
+def population_tasks(run_seed: int, first: int, count: int, members: Sequence[Perturbation]) -> list[EpisodeTask]:
+    """Episodes `first` to `first + count - 1` of a run, shared out to perturbed adapters, member after member.
+
+    Every member plays the same starts with the same draws: the j-th episodes of all members are one group.
+
+    Args:
+        run_seed: of the run.
+        first: number of the first episode.
+        count: how many; a multiple of the members.
+        members: the perturbed adapters.
+
+    >>> pair = [Perturbation(7, 0.1), Perturbation(7, -0.1)]
+    >>> [(task.group, task.perturbation.coefficient) for task in population_tasks(0, 8, 4, pair)]
+    [(8, 0.1), (9, 0.1), (8, -0.1), (9, -0.1)]
+    """
+    each = count // len(members)
+    return [
+        EpisodeTask(first + i * each + j, _seed(_TRAINING, run_seed, first + j), first + j, member)
+        for i, member in enumerate(members)
+        for j in range(each)
     ]
 
 

@@ -16,7 +16,7 @@ from olal.experiments.given_episodes import GivenEpisodes
 from olal.experiments.interrupt import Interrupt
 from olal.experiments.progress import Progress, UpdateRow
 from olal.experiments.run_directory import RunDirectory
-from olal.experiments.seeds import training_tasks
+from olal.experiments.seeds import population_tasks, training_tasks
 from olal.metrics import JsonlWriter
 from olal.rollout import EpisodeOutcome
 from olal.types import DraftStatistics, Trajectory
@@ -100,7 +100,11 @@ class Training:
     def _play(self, present: LearnerReport, stage: StageConfig) -> list[RolloutReport]:
         count = stage.learner.episodes_per_update
         group_size = getattr(stage.learner, "group_size", 1)
-        tasks = training_tasks(self._config.seed, self.counters.next_episode, count, group_size=group_size)
+        seed, first = self._config.seed, self.counters.next_episode
+        if present.members:
+            tasks = population_tasks(seed, first, count, present.members)
+        else:
+            tasks = training_tasks(seed, first, count, group_size=group_size)
         reports = self._crew.rollout(tasks, present.adapter)
         self.counters.next_episode += count
         return reports

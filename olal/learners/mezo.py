@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from olal.adapters import Checkpoint, Members, SeedMaster, SeedSpace, make_records
+from olal.learners.admission import Gate
 from olal.learners.advantages import batch_advantages
-from olal.learners.alarms import losses_agree, non_finite
+from olal.learners.alarms import nothing_admitted
 from olal.learners.base import LearnerStep
 from olal.learners.batch import DecisionBatch, make_batch
 from olal.learners.reward_scale import RewardScale
@@ -56,6 +57,7 @@ class MeZOSettings:
     value_features: int = 128
     value_ridge: float = 1.0
     advantage_std_floor: float = 0.05
+    max_staleness: int = 8
     temperature: float = 1.0
     rows_per_pass: int = 512
 
@@ -89,6 +91,7 @@ class MeZOLearner:
         self._master = SeedMaster(self.space)
         self._value = RidgeValue(network.hidden_size, settings.value_features, ridge=settings.value_ridge, seed=seed)
         self._reward_scale = RewardScale()
+        self._digests: dict[int, str] = {}
 
     @property
     def version(self) -> int:
@@ -110,10 +113,15 @@ class MeZOLearner:
         Raises:
             GrammarError: a completion is not of the grammar it came with.
         """
-        batch = make_batch(trajectories, self._network.base.vocabulary, gamma=self._settings.gamma)
+        settings, vocabulary = self._settings, self._network.base.vocabulary
+        self._digests[self.version] = self._master.digest
+        self._digests = {v: text for v, text in self._digests.items() if v >= self.version - settings.max_staleness}
+        admission = Gate(self.version, settings.max_staleness, vocabulary.size, self._digests).admit(trajectories)
+        batch = make_batch(admission.kept, vocabulary, gamma=settings.gamma)
         metrics = self._learn(batch) if len(batch) else {"num_decisions": 0.0}
+        metrics |= {f"dropped_{reason}": float(count) for reason, count in admission.dropped.items()}
         delta = self._master.commit()
-        alarms = {**losses_agree(metrics.get("loss_spread", 1.0)), **non_finite(metrics, self._master.flat)}
+        alarms = nothing_admitted(len(trajectories), admission.dropped)
         return LearnerStep(self.current(), metrics, delta, alarms)
 
     def _learn(self, batch: DecisionBatch) -> dict[str, float]:
@@ -203,7 +211,11 @@ class MeZOLearner:
         return Checkpoint(self.version, self._master.flat.copy(), arrays, self._state())
 
     def _state(self) -> dict[str, Any]:
-        return {"random": random_state(self._random), "return_variance": self._reward_scale.variance}
+        return {
+            "random": random_state(self._random),
+            "return_variance": self._reward_scale.variance,
+            "digests": {str(version): digest for version, digest in self._digests.items()},
+        }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`."""
@@ -211,3 +223,4 @@ class MeZOLearner:
         self._value.restore({name: checkpoint.arrays[f"value.{name}"] for name in self._value.state()})
         restore_random(self._random, checkpoint.state["random"])
         self._reward_scale.variance = checkpoint.state["return_variance"]
+        self._digests = {int(version): digest for version, digest in checkpoint.state.get("digests", {}).items()}

@@ -136,8 +136,8 @@ def test_error_line_is_not_markup_and_has_no_traceback_of_an_actor(experiments):
         (["launch", "--workers", "0"], "error: rollout.workers must be at least 1; got 0\n"),
         (
             ["launch", "--learner", "dqn"],
-            "error: learner.kind must be ppo or mezo or grpo or rloo or reinforce or rwr or sft or simpo or value or "
-            "python; got 'dqn'\n",
+            "error: learner.kind must be ppo or mezo or es or grpo or rloo or reinforce or rwr or sft or simpo or "
+            "value or python; got 'dqn'\n",
         ),
         (["launch", "--set", "seed"], "error: --set takes key=value"),
         (["launch", "none.yaml"], "error: no such config file: none.yaml\n"),

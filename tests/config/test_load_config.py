@@ -91,7 +91,7 @@ def test_exponents_are_numbers_where_any_type_is_allowed(tmp_path):
     assert config.learner.learning_rate == 1e-4
 
 
-KINDS = ("ppo", "mezo", "grpo", "rloo", "reinforce", "rwr", "sft", "simpo", "value", "python")
+KINDS = ("ppo", "mezo", "es", "grpo", "rloo", "reinforce", "rwr", "sft", "simpo", "value", "python")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ KINDS = ("ppo", "mezo", "grpo", "rloo", "reinforce", "rwr", "sft", "simpo", "val
         ("learner.learning_rat", 1, "learner.learning_rat: no such key; did you mean learner.learning_rate?"),
         ("rolout.workers", 1, "rolout: no such key; did you mean rollout?"),
         ("workers", 2, "workers: no such key; did you mean rollout.workers?"),
-        ("learner.sigma", 1, "learner.sigma: no such key with learner.kind=ppo; it belongs to learner.kind=mezo"),
+        ("learner.sigma", 1, "learner.sigma: no such key with learner.kind=ppo; it belongs to learner.kind=mezo or es"),
         ("replay.xyz", 1, "replay.xyz: no such key; allowed are replay.capacity_episodes"),
         ("rollout.workers", 0, "rollout.workers must be at least 1; got 0"),
         ("rollout.workers", "two", "rollout.workers must be a whole number; got 'two'"),

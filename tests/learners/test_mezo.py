@@ -1,11 +1,13 @@
-"""Pinned: members' losses are the clipped surrogate, summed up decision by decision; the step is a descent along
-directions whose average is the gradient; no backward pass and no autograd graph is made anywhere.
+"""Pinned: members' losses are the clipped surrogate or the weighted likelihood, summed up decision by decision; the
+step is a descent along directions whose average is the gradient; an update is what its records say; no backward pass
+and no autograd graph is made anywhere.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from olal.adapters import SeedSpace, encode_delta
 from olal.grammar import choice_grammar
 from olal.learners.advantages import batch_advantages
 from olal.learners.base import Learner
 from olal.learners.batch import DecisionBatch, make_batch
+from olal.learners.mezo import MeZOLearner, MeZOSettings
+from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
 from olal.models.legal import legal_entropy
 from olal.models.policy_network import PolicyNetwork
@@ -120,9 +125,9 @@ def test_one_direction_moves_every_parameter_by_the_rate_downhill(
 
 
 def slow_loss(
-    learner: Any, batch: DecisionBatch, advantages: Any, flat: NDArray[np.float32], contexts: Sequence[int]
+    learner: Any, batch: DecisionBatch, worth: Any, flat: NDArray[np.float32], contexts: Sequence[int]
 ) -> float:
-    """The clipped surrogate with its entropy bonus over some contexts, one decision after the other."""
+    """The objective with its entropy bonus over some contexts, one decision after the other."""
     network, settings, total = learner._network, learner._settings, 0.0
     rows = [row for row, context in enumerate(batch.context_of) if context in contexts]
     network.bank.use(torch.from_numpy(flat))
@@ -132,25 +137,31 @@ def slow_loss(
             logits = network.base.network(input_ids=torch.tensor([batch.contexts[context]])).logits[0, -1].double()
         weights = [math.exp(float(logits[token])) for token in batch.legal[context]]
         shares = [weight / sum(weights) for weight in weights]
-        ratio = shares[batch.chosen[row]] / math.exp(batch.behaviour_logprobs[row])
-        bounded = min(max(ratio, 1 - settings.clip), 1 + settings.clip)
-        total += min(ratio * advantages[row], bounded * advantages[row])
+        if settings.objective == "nll":
+            total += worth[row] * math.log(shares[batch.chosen[row]])
+        else:
+            ratio = shares[batch.chosen[row]] / math.exp(batch.behaviour_logprobs[row])
+            bounded = min(max(ratio, 1 - settings.clip), 1 + settings.clip)
+            total += min(ratio * worth[row], bounded * worth[row])
         total -= settings.entropy * sum(share * math.log(share) for share in shares)
     return -total / len(rows)
 
 
 @pytest.mark.parametrize("contexts", [(0, 1, 2, 3), (1, 3)], ids=["all", "some"])
 @pytest.mark.parametrize("rows_per_pass", [1, 9, 10_000])
+@pytest.mark.parametrize("objective", ["surrogate", "nll"])
 def test_members_lose_what_the_surrogate_says(
     make_learner: Make,
     small: PolicyNetwork,
     trajectories: list[Trajectory],
     random_flat: Callable[..., np.ndarray],
     losses_at: Callable[..., list[float]],
+    objective: str,
     rows_per_pass: int,
     contexts: Sequence[int],
 ) -> None:
-    learner: Any = make_learner("mezo", network=small, entropy=0.3, clip=0.1, rows_per_pass=rows_per_pass)
+    options = {"entropy": 0.3, "clip": 0.1, "rows_per_pass": rows_per_pass, "objective": objective}
+    learner: Any = make_learner("mezo", network=small, **options)
     batch, advantages = setting(learner, trajectories)
     flats = [random_flat(small, seed=seed, std=0.5) for seed in range(5)]
 
@@ -200,3 +211,85 @@ def test_a_step_looks_at_no_more_contexts_than_allowed(
     learner.update(trajectories)
 
     assert seen == [3] * 5
+
+
+def test_weights_of_the_likelihood_are_exponential_in_the_advantage(make_learner: Make, small: PolicyNetwork) -> None:
+    learner: Any = make_learner("mezo", network=small, objective="nll", weight_temperature=0.5)
+
+    worth = learner._worth(np.array([0.0, 0.5, -0.5, 100.0]))
+
+    expected = np.array([1.0, math.e, 1 / math.e, 20.0])
+    assert worth == pytest.approx(expected / expected.mean())
+
+
+@pytest.mark.parametrize("subspace", ["full", "b", "core"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_update_is_what_its_records_say(
+    small: PolicyNetwork, trajectories: list[Trajectory], subspace: Any, threads: int
+) -> None:
+    space = SeedSpace(small.bank.layout, small.bank.initial, subspace=subspace)
+    settings = MeZOSettings(directions=3, steps=4, anchor_decay=0.05)
+    learner = MeZOLearner(small, settings, LinearDecay(0.02, 1.0, 1), seed=0, space=space)
+    flat = small.bank.initial
+    torch.set_num_threads(threads)
+    try:
+        for version in (1, 2, 3):
+            step = learner.update([replace(one, adapter_version=version - 1) for one in trajectories])
+            assert step.delta is not None
+            assert len(encode_delta(step.delta)) <= 12 * 3 * 4 + 64
+            assert len(step.delta.records) == 12
+            flat = space.moved(flat, step.delta.records, keep=step.delta.keep, chunk=37)
+            assert small.bank.layout.digest(flat) == step.update.digest == step.delta.digest
+            assert flat.tobytes() == step.update.flat.tobytes()
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_only_the_subspace_moves(small: PolicyNetwork, trajectories: list[Trajectory]) -> None:
+    space = SeedSpace(small.bank.layout, small.bank.initial, subspace="b")
+    learner = MeZOLearner(small, MeZOSettings(steps=2), LinearDecay(0.02, 1.0, 1), seed=0, space=space)
+
+    moved = small.bank.layout.split(learner.update(trajectories).update.flat - small.bank.initial)
+
+    assert {name.split(".")[-2] for name, tensor in moved.items() if tensor.any()} == {"lora_B"}
+
+
+def test_the_master_is_never_perturbed(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+) -> None:
+    learner: Any = make_learner("mezo", network=small, steps=3)
+    losses, before = learner._losses, []
+
+    def watch(*arguments: Any) -> Any:
+        flat = learner._master.flat
+        copy, address = flat.copy(), flat.ctypes.data
+        result = losses(*arguments)
+        before.append(np.array_equal(learner._master.flat, copy) and learner._master.flat.ctypes.data == address)
+        return result
+
+    learner._losses = watch
+    learner.update(trajectories)
+
+    assert before == [True] * 3
+
+
+def test_a_loss_that_is_not_finite_moves_nothing(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+) -> None:
+    learner: Any = make_learner("mezo", network=small, steps=1)
+    learner._losses = lambda *arguments: np.full(16, np.nan)
+
+    step = learner.update(trajectories)
+
+    assert step.update.digest == learner.space.anchor_digest
+    assert len(step.delta.records) == 0
+
+
+def test_episodes_of_an_adapter_that_was_never_published_do_not_count(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+) -> None:
+    step = make_learner("mezo", network=small).update([replace(one, adapter_digest="f" * 16) for one in trajectories])
+
+    assert step.metrics["dropped_foreign_adapter"] == len(trajectories)
+    assert step.metrics["num_decisions"] == 0
+    assert "nothing_admitted" in step.alarms
