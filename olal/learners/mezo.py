@@ -23,7 +23,7 @@ from torch import Tensor
 from olal.adapters import Checkpoint, Members, SeedMaster, SeedSpace, make_records
 from olal.learners.admission import Gate
 from olal.learners.advantages import batch_advantages
-from olal.learners.alarms import nothing_admitted
+from olal.learners.alarms import losses_agree, non_finite, nothing_admitted
 from olal.learners.base import LearnerStep
 from olal.learners.batch import DecisionBatch, make_batch
 from olal.learners.reward_scale import RewardScale
@@ -121,7 +121,11 @@ class MeZOLearner:
         metrics = self._learn(batch) if len(batch) else {"num_decisions": 0.0}
         metrics |= {f"dropped_{reason}": float(count) for reason, count in admission.dropped.items()}
         delta = self._master.commit()
-        alarms = nothing_admitted(len(trajectories), admission.dropped)
+        alarms = {
+            **nothing_admitted(len(trajectories), admission.dropped),
+            **losses_agree(metrics.get("loss_spread", 1.0)),
+            **non_finite(metrics, self._master.flat),
+        }
         return LearnerStep(self.current(), metrics, delta, alarms)
 
     def _learn(self, batch: DecisionBatch) -> dict[str, float]:
