@@ -104,6 +104,8 @@ class BatchedEngine(ABC):
         if replaced is not None:
             self._replaced.add(replaced)
             self._drop_replaced()
+        elif is_current and not any(row.adapter.digest == update.digest for row in self._rows()):
+            self._forget(update.digest)  # a new version of the same weights starts anew, as it does after a resume
 
     def unload_adapter(self, digest: str) -> None:
         """Forget an adapter and its contexts; an unknown digest is ignored.
