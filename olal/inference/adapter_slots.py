@@ -37,6 +37,7 @@ class AdapterSlots:
         digest = bank.layout.digest(bank.initial)
         self.current = AdapterSlot(0, digest, torch.from_numpy(bank.initial.copy()))
         self._slots = {digest: self.current}
+        self._in_use: tuple[str, int] | None = None
         bank.use(self.current.flat)
 
     def resolve(self, digest: str | None) -> AdapterSlot:
@@ -85,7 +86,9 @@ class AdapterSlots:
         """Let row i of the next model pass run under `digests[i]`."""
         distinct = list(dict.fromkeys(digests))
         if len(distinct) == 1:
-            self._bank.use(self._slots[distinct[0]].flat)
+            if self._in_use != (distinct[0], self._bank.num_uses):
+                self._bank.use(self._slots[distinct[0]].flat)
+                self._in_use = (distinct[0], self._bank.num_uses)
             return
         place = {digest: index for index, digest in enumerate(distinct)}
         flats = torch.stack([self._slots[digest].flat for digest in distinct])

@@ -79,6 +79,7 @@ class LoraBank:
         self.initial: NDArray[np.float32] = torch.cat([value.reshape(-1) for value in values]).numpy()
         self.peft_config = _plain_config(config, network)
         self._device = next(network.parameters()).device
+        self.num_uses = 0  # tells whoever filled the bank whether another has filled it since
         self.use(torch.from_numpy(self.initial.copy()))
 
     def use(self, flat: Tensor) -> None:
@@ -99,12 +100,14 @@ class LoraBank:
     def use_members(self, members: AdapterMembers) -> None:
         """Run the batch under many adapters, an equal run of rows each; no member is ever held as a whole."""
         self._rows.index = None
+        self.num_uses += 1
         layout = self.layout
         for half, shape, start in zip(self._halves, layout.shapes, layout.offsets, strict=True):
             half.make = partial(_read, members, start, shape, self._device)
 
     def _assign(self, flat: Tensor) -> None:
         layout = self.layout
+        self.num_uses += 1
         for half, shape, start in zip(self._halves, layout.shapes, layout.offsets, strict=True):
             stop = start + shape[0] * shape[1]
             half.weight, half.make = flat[..., start:stop].reshape(*flat.shape[:-1], *shape), None

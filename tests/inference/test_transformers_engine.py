@@ -177,3 +177,16 @@ def test_a_context_nobody_will_meet_again_is_not_kept(network: CountingNetwork, 
     engine.generate(requests)
 
     assert 0 < len(network.passes) - passes < passes
+
+
+def test_an_engine_fills_the_bank_again_after_somebody_else_did(tiny_engine: PolicyNetwork, ask: Ask) -> None:
+    requests = [first_decision(ask, f"lake row={row} col=0\n", [0])[0] for row in range(2)]
+    expected = TransformersEngine(tiny_engine).generate(requests)
+    engine = TransformersEngine(tiny_engine)
+
+    first = engine.generate(requests[:1])
+    tiny_engine.bank.use(torch.full((tiny_engine.bank.layout.num_parameters,), 0.3))
+    second = engine.generate(requests[1:])
+
+    for got, wanted in zip([*first, *second], expected, strict=True):
+        assert got.logprobs == pytest.approx(wanted.logprobs, abs=1e-5)
