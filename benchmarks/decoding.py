@@ -5,9 +5,9 @@ transformers' `generate`, with the same schema, prompts and weights, without LoR
 at a time; it takes turns with olal's engine in one process, and each ratio is one between neighbours. "cold" is the
 first batch under an adapter, whose 32 different prompts have never been run; "again" is another sample for the same
 prompts under the same adapter; "in play" is a collector with 32 environments from an adapter's first action on.
-Neither side is timed while it compiles a grammar. `actions_per_s_vs_outlines` is that of cold tool calls. An action of
-the grid world holds a single decision: cold, its one pass is the prompt's, which outlines makes too, so the prompt alone
-bounds the ratio there, and `vs_outlines_gridworld_in_play` says more.
+Neither side is timed while it compiles a grammar. `actions_per_s_vs_outlines` is that of cold tool calls. An action
+of the grid world holds a single decision: cold, its one pass is the prompt's, which outlines makes too, so the prompt
+alone bounds the ratio there, and `vs_outlines_gridworld_in_play` says more.
 """
 
 from __future__ import annotations
