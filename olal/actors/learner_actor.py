@@ -71,6 +71,7 @@ class LearnerActor:
         self._seed_log_path = seed_log
         self._publisher: AdapterPublisher[Any] = AdapterPublisher(ray.put, snapshot_every=snapshot_every)
         self._published: tuple[Any, ...] = ()
+        self._first: tuple[Any, ...] = ()  # the starting policy is evaluated at the very end, so it must not be freed
 
     @cached_property
     def _built(self) -> tuple[Learner, LoraBank]:
@@ -93,6 +94,7 @@ class LearnerActor:
         """The present adapter, without learning."""
         if not self._published:
             self._publish(self._learner.current(), None)
+            self._first = self._published
         return self._report({}, 0, 0.0, 0.0)
 
     def update(self, replay: Any, num_episodes: int) -> LearnerReport:

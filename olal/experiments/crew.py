@@ -128,7 +128,8 @@ def fetch(refs: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
         cause = error.cause if isinstance(error.cause, Exception) else error
         if isinstance(cause, OlalError):
             raise cause from None
-        raise RunFailed(f"{type(cause).__name__} in {error.function_name}: {_last_line(cause)}") from error
+        where = getattr(error, "function_name", "an actor")
+        raise RunFailed(f"{type(cause).__name__} in {where}: {_last_line(cause)}") from error
     except RayActorError as error:
         raise RunFailed(f"an actor died: {_last_line(error)}") from error
     except RayError as error:
