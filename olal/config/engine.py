@@ -13,15 +13,13 @@ class SpeculationConfig(Section):
     """Drafting: tokens guessed ahead and checked by the model in one pass. What is sampled stays the same."""
 
     kind: Literal["none", "ngram", "suffix", "draft_model"] = "none"
-    """Who drafts: nobody, what followed the last tokens in the text so far (ngram), the same over all the worker's
-    texts (suffix), or a small model. Forced tokens need no draft."""
+    """Who drafts: nobody, what followed in the text so far (ngram) or in all of the worker's (suffix), a small model."""
     num_tokens: int = Field(default=8, ge=1, le=64)
     """Most tokens drafted at a time."""
     draft_model: str = ""
     """Directory or hub id of the small model, which must have the same tokenizer."""
     role: Literal["everywhere", "structure", "delegate"] = "everywhere"
-    """Where a draft model drafts: everywhere; only outside of the fields marked as decisions; or delegate, which is
-    not exact: the small model alone writes everything but those fields."""
+    """Where a draft model drafts: everywhere, outside of the decisions, or writes all else alone (delegate: inexact)."""
 
     @model_validator(mode="after")
     def _check_draft_model(self) -> SpeculationConfig:
