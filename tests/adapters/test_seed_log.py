@@ -142,6 +142,7 @@ def test_a_version_is_never_written_twice(path: Path) -> None:
 def test_a_run_that_goes_on_from_its_checkpoint_makes_later_updates_again(path: Path) -> None:
     with SeedLog(path, SPACE) as log:
         log.rewind(2)
+        assert [delta.version for delta in read_seed_log(path).deltas] == [1, 2]
         for delta in make_deltas(4)[2:]:
             log.append(delta)
 
