@@ -13,13 +13,13 @@ class SpeculationConfig(Section):
     """Drafting: tokens guessed ahead and checked by the model in one pass. What is sampled stays the same."""
 
     kind: Literal["none", "ngram", "suffix", "draft_model"] = "none"
-    """Who drafts: nobody, what followed in the text so far (ngram) or in all of the worker's (suffix), a small model."""
+    """Who drafts: nobody, lookup in the text so far (ngram) or in all the worker's (suffix), or a small model."""
     num_tokens: int = Field(default=8, ge=1, le=64)
     """Most tokens drafted at a time."""
     draft_model: str = ""
     """Directory or hub id of the small model, which must have the same tokenizer."""
     role: Literal["everywhere", "structure", "delegate"] = "everywhere"
-    """Where a draft model drafts: everywhere, outside of the decisions, or writes all else alone (delegate: inexact)."""
+    """Where a draft model drafts: everywhere, or around decisions; delegate (not exact): it writes all else alone."""
 
     @model_validator(mode="after")
     def _check_draft_model(self) -> SpeculationConfig:
