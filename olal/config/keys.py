@@ -19,8 +19,8 @@ def known_keys(model: type[BaseModel]) -> dict[str, list[str]]:
 
     >>> from olal.config.run_config import RunConfig
     >>> keys = known_keys(RunConfig)
-    >>> keys["learner.value_hidden"], keys["learner.gae_lambda"], keys["rollout.workers"]
-    (['ppo'], ['ppo', 'mezo'], [])
+    >>> keys["learner.clip"][:2], keys["learner.directions"], keys["rollout.workers"]
+    (['ppo', 'mezo'], ['mezo', 'es'], [])
     """
     keys: dict[str, list[str]] = {}
     for key, variant in _walk(model):
