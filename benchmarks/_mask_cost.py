@@ -84,8 +84,8 @@ def _targets(pair: Pair) -> list[tuple[Any, str, str]]:
         (type(pair.policy.base.network), "forward", "model"),
         (CausalNetwork, "extend", "key-value copies"),
         (ContextRunner, "run", "contexts"),
-        (transformers_engine, "legal_distribution", "softmax"),
-        (transformers_engine, "draw", "draw"),
+        (transformers_engine, "legal_distributions", "softmax"),
+        (transformers_engine, "draw_many", "draw"),
         (TransformersEngine, "encode", "tokenizer"),
         (TransformersEngine, "step", "rows"),
     ]
