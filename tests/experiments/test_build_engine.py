@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from olal.config import load_config
 from olal.errors import ConfigError, ModelInvalid
 from olal.experiments.build import build_collector, build_network
 from olal.experiments.build_engine import build_transformers_engine
 from olal.experiments.seeds import training_tasks
+from olal.learners.batch import make_batch
+from olal.learners.scorer import ContextScorer
 from olal.models.tiny_recipe import make_network, train_tokenizer
 from olal.rollout import outcome_of
 from olal.types import DraftStatistics, SamplingParams
@@ -41,6 +45,19 @@ def test_the_same_episodes_are_played_with_and_without_speculation(kind: str) ->
     saved = sum(outcome_of(one).num_passes for one in plain) - sum(outcome_of(one).num_passes for one in drafted)
     assert saved >= 0
     assert saved > 0 or kind == "ngram"  # an action alone hardly repeats itself
+
+
+def test_bfloat16_weights_are_served_and_learned_from_alike() -> None:
+    config = load_config([], {"env.id": "gridworld", "model.dtype": "bfloat16"})
+    network = build_network(config)
+    trajectories = play({"model.dtype": "bfloat16", "env.options.max_moves": 1})
+
+    batch = make_batch(trajectories, network.base.vocabulary, gamma=0.99)
+    logprobs, _ = ContextScorer(network, batch, temperature=1.0).survey(batch)
+
+    assert network.base.network.dtype == torch.bfloat16
+    assert len(batch) > 50
+    assert np.abs(logprobs - batch.behaviour_logprobs).max() < 0.02  # 8 bits of mantissa
 
 
 def test_a_draft_model_with_another_vocabulary_is_refused(tmp_path: Path) -> None:
