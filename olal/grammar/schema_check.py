@@ -6,7 +6,7 @@ schema has no value, but not where. Paths are those of the schema, such as `$.pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from olal.errors import GrammarError, UnsupportedSchema
@@ -93,6 +93,19 @@ def check_schema(schema: Mapping[str, Any]) -> None:
         raise kind(f"{path}: {problem}")
     if not _has_finite_value(schema):
         raise GrammarError("$: every value under this schema is infinite: what it requires requires itself again")
+
+
+def map_subschemas(schema: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """The same schema with `change` applied to every schema that stands directly in it."""
+    changed: dict[str, Any] = dict(schema)
+    for keys, inner in subschemas(schema):
+        if len(keys) == 1:
+            changed[keys[0]] = change(inner)
+        elif isinstance(changed[keys[0]], list):
+            changed[keys[0]] = [change(item) for item in schema[keys[0]]]
+        else:
+            changed[keys[0]] = {**changed[keys[0]], keys[1]: change(inner)}
+    return changed
 
 
 def subschemas(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from olal.errors import GrammarError
-from olal.grammar.schema_check import DECISION, subschemas
+from olal.grammar.schema_check import DECISION, map_subschemas, subschemas
 
 _MOST_VISITS = 4  # of one reference on the way to a decision: a recursive schema has decisions without end
 _SAME_PLACE = ("allOf", "anyOf", "oneOf")
@@ -30,14 +30,7 @@ def _unmarked(schema: Any) -> Any:
     if not isinstance(schema, Mapping):
         return schema
     clean: dict[str, Any] = {k: v for k, v in cast("Mapping[str, Any]", schema).items() if k != DECISION}
-    for keys, inner in subschemas(clean):
-        if len(keys) == 1:
-            clean[keys[0]] = _unmarked(inner)
-        elif isinstance(clean[keys[0]], list):
-            clean[keys[0]] = [_unmarked(item) for item in clean[keys[0]]]
-        else:
-            clean[keys[0]] = {**clean[keys[0]], keys[1]: _unmarked(inner)}
-    return clean
+    return map_subschemas(clean, _unmarked)
 
 
 def _find(

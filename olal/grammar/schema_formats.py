@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from olal.grammar.schema_check import subschemas
+from olal.grammar.schema_check import map_subschemas
 
 _LEAP = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)"
 _YEAR = "([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"  # from 0001 to 9999
@@ -22,14 +22,7 @@ def with_exact_formats(schema: Any) -> Any:
     """The same JSON Schema, in which dates and times are also held to a pattern."""
     if not isinstance(schema, Mapping):
         return schema
-    exact: dict[str, Any] = dict(cast("Mapping[str, Any]", schema))
-    for keys, inner in subschemas(exact):
-        if len(keys) == 1:
-            exact[keys[0]] = with_exact_formats(inner)
-        elif isinstance(exact[keys[0]], list):
-            exact[keys[0]] = [with_exact_formats(item) for item in exact[keys[0]]]
-        else:
-            exact[keys[0]] = {**exact[keys[0]], keys[1]: with_exact_formats(inner)}
+    exact = map_subschemas(cast("Mapping[str, Any]", schema), with_exact_formats)
     pattern = _PATTERNS.get(exact.get("format", ""))
     if pattern is not None:
         exact["allOf"] = [*exact.get("allOf", ()), {"pattern": pattern}]

@@ -22,6 +22,8 @@ from transformers import AutoModelForCausalLM
 from olal.adapters import write_peft_directory
 from olal.inference import Engine
 from olal.inference.transformers_engine import TransformersEngine
+from olal.models.base_model import load_base_model
+from olal.models.causal_network import CausalNetwork
 from olal.models.model_path import TINY_PATH
 from olal.models.policy_network import PolicyNetwork
 from olal.types import AdapterUpdate, GenerateRequest, GrammarSpec, SamplingParams
@@ -157,3 +159,13 @@ def ask(tokenizer) -> Callable[..., list[GenerateRequest]]:
         return [GenerateRequest(ids, grammar, SamplingParams(temperature, max_tokens), seed) for seed in seeds]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def other_small() -> CausalNetwork:
+    """The tiny model with other weights."""
+    base = load_base_model("tiny", device="cpu")
+    generator = torch.Generator().manual_seed(5)
+    for weight in base.network.parameters():
+        weight.data += 0.05 * torch.randn(weight.shape, generator=generator)
+    return CausalNetwork(base)

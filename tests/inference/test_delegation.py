@@ -15,7 +15,6 @@ from olal.grammar import json_grammar
 from olal.inference.sampler import legal_distribution
 from olal.inference.speculation.draft_model import DraftModel
 from olal.inference.transformers_engine import TransformersEngine
-from olal.models.base_model import load_base_model
 from olal.models.causal_network import CausalNetwork
 from olal.models.policy_network import PolicyNetwork
 from olal.types import Completion, GenerateRequest
@@ -34,19 +33,9 @@ REPLY = {
 }
 
 
-@pytest.fixture(scope="module")
-def small() -> CausalNetwork:
-    """The tiny model with other weights."""
-    base = load_base_model("tiny", device="cpu")
-    generator = torch.Generator().manual_seed(5)
-    for weight in base.network.parameters():
-        weight.data += 0.05 * torch.randn(weight.shape, generator=generator)
-    return CausalNetwork(base)
-
-
 @pytest.fixture
-def delegate(small: CausalNetwork, tiny_engine: PolicyNetwork) -> DraftModel:
-    return DraftModel(small, tiny_engine.base, cache_bytes=1 << 24, width=64)
+def delegate(other_small: CausalNetwork, tiny_engine: PolicyNetwork) -> DraftModel:
+    return DraftModel(other_small, tiny_engine.base, cache_bytes=1 << 24, width=64)
 
 
 @pytest.fixture
@@ -77,7 +66,7 @@ def test_the_small_model_writes_all_but_the_decision(completions: list[Completio
 
 
 def test_each_token_has_the_probability_of_the_model_that_drew_it(
-    completions: list[Completion], ask: Ask, tiny_engine: PolicyNetwork, small: CausalNetwork
+    completions: list[Completion], ask: Ask, tiny_engine: PolicyNetwork, other_small: CausalNetwork
 ) -> None:
     [request] = ask(json_grammar(REPLY))
     tiny_engine.bank.use(torch.from_numpy(tiny_engine.bank.initial.copy()))
@@ -86,7 +75,9 @@ def test_each_token_has_the_probability_of_the_model_that_drew_it(
         columns = torch.arange(len(request.prompt_token_ids) - 1, len(sequence) - 1)
         rows = torch.zeros(len(columns), dtype=torch.long)
         with torch.no_grad():
-            large_logits, small_logits = (n.at_positions([sequence], rows, columns)[0] for n in (tiny_engine, small))
+            large_logits, small_logits = (
+                n.at_positions([sequence], rows, columns)[0] for n in (tiny_engine, other_small)
+            )
         for t, token in enumerate(completion.token_ids):
             state = tiny_engine.base.vocabulary.state(request.grammar, completion.token_ids[:t])
             logits = small_logits if completion.delegated[t] else large_logits

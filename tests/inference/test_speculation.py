@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from olal.errors import ConfigError
 from olal.grammar import Vocabulary, choice_grammar, json_grammar, lark_grammar, regex_grammar
@@ -77,16 +76,6 @@ def always(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
     """Draft at every step, so that passes do not depend on how fast this machine is."""
     if "meter" not in request.node.name:
         monkeypatch.setattr(SpeculationMeter, "wants_drafts", lambda *_: True)
-
-
-@pytest.fixture(scope="module")
-def other_small() -> CausalNetwork:
-    """The tiny model with other weights."""
-    base = load_base_model("tiny", device="cpu")
-    generator = torch.Generator().manual_seed(5)
-    for weight in base.network.parameters():
-        weight.data += 0.05 * torch.randn(weight.shape, generator=generator)
-    return CausalNetwork(base)
 
 
 @pytest.fixture
