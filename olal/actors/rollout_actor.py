@@ -25,12 +25,14 @@ class RolloutReport:
         duration_s: wall time of playing, without loading the adapter.
         pid: of the worker's process.
         adapters: how the worker came by its adapters since it started.
+        sync_s: wall time of fetching, checking and loading the adapter.
     """
 
     outcomes: tuple[EpisodeOutcome, ...]
     duration_s: float
     pid: int
     adapters: FollowerCounts = field(default_factory=FollowerCounts)
+    sync_s: float = 0.0
 
 
 class RolloutActor:
@@ -63,12 +65,13 @@ class RolloutActor:
             adapter: object references in a list, so that only what is needed is fetched, here and now.
             replay: the replay actor.
         """
+        asked = time.monotonic()
         adapters = self._collector.follow(adapter, ray.get)
         started = time.monotonic()
         trajectories = self._collector.collect(tasks, sampling)
         duration_s = time.monotonic() - started
         ray.get(replay.put.remote(self._collector.pay(trajectories)))
-        return RolloutReport(tuple(map(outcome_of, trajectories)), duration_s, os.getpid(), adapters)
+        return RolloutReport(tuple(map(outcome_of, trajectories)), duration_s, os.getpid(), adapters, started - asked)
 
     def evaluate(
         self, tasks: Sequence[EpisodeTask], sampling: SamplingParams, adapter: Sequence[Any]

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from olal.actors import LearnerReport
+from olal.actors import LearnerReport, RayMeter
 from olal.config import RunConfig
 from olal.envs import Environment
 from olal.errors import RunDirectoryInvalid
@@ -18,6 +18,7 @@ from olal.experiments.interrupt import listening
 from olal.experiments.preflight import check_config
 from olal.experiments.progress import Progress, RunInfo, RunSummary
 from olal.experiments.run_directory import RunDirectory
+from olal.experiments.run_metrics import RunMetrics
 from olal.experiments.seeds import evaluation_tasks
 from olal.experiments.training import Training
 from olal.metrics import json_line, read_jsonl
@@ -89,7 +90,8 @@ def _run(
             crew = Crew(config, placement, run.path.name, episodes_file, run.seed_log_path.absolute())
             progress.started(RunInfo(run.path, dashboard_url, config.rollout.workers, config.num_updates))
             starting = crew.current()
-            training = Training(config, crew, run, progress, interrupt)
+            measured = RunMetrics(RayMeter(), run.path.name, config.env.id)
+            training = Training(config, crew, run, progress, interrupt, measured)
             if checkpoint is not None:
                 training.restore(checkpoint)
                 _forget_later_metrics(run, int(checkpoint.name.removeprefix("step-")))

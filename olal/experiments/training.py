@@ -16,6 +16,7 @@ from olal.experiments.given_episodes import GivenEpisodes
 from olal.experiments.interrupt import Interrupt
 from olal.experiments.progress import Progress, UpdateRow
 from olal.experiments.run_directory import RunDirectory
+from olal.experiments.run_metrics import RunMetrics
 from olal.experiments.seeds import population_tasks, training_tasks
 from olal.metrics import JsonlWriter
 from olal.rollout import EpisodeOutcome
@@ -43,11 +44,17 @@ class Training:
     """Runs updates until the last one or an interrupt."""
 
     def __init__(
-        self, config: RunConfig, crew: Crew, run: RunDirectory, progress: Progress, interrupt: Interrupt
+        self,
+        config: RunConfig,
+        crew: Crew,
+        run: RunDirectory,
+        progress: Progress,
+        interrupt: Interrupt,
+        measured: RunMetrics,
     ) -> None:
         """Start at version 0; call `restore` to go on from a checkpoint."""
         self._config, self._crew, self._run = config, crew, run
-        self._progress, self._interrupt = progress, interrupt
+        self._progress, self._interrupt, self._measured = progress, interrupt, measured
         self.counters = Counters()
         self._files: dict[str, GivenEpisodes] = {}
         self.first_update_at: float | None = None
@@ -80,6 +87,8 @@ class Training:
                 row = self._row(reports, replay, present, time.monotonic() - started)
                 metrics.write({**asdict(row), "adapter_digest": present.digest})
                 self._progress.updated(row)
+                self._measured.replay(replay)
+                self._measured.updated(row)
                 if present.version % self._config.training.checkpoint_every == 0:
                     self._save()
                     saved_version = present.version
@@ -105,8 +114,12 @@ class Training:
             tasks = population_tasks(seed, first, count, present.members)
         else:
             tasks = training_tasks(seed, first, count, group_size=group_size)
+        workers = self._config.rollout.workers
+        self._measured.workers(workers, in_flight=count)
         reports = self._crew.rollout(tasks, present.adapter)
         self.counters.next_episode += count
+        self._measured.played(reports)
+        self._measured.workers(workers, in_flight=0, lags=dict.fromkeys(range(workers), 0))
         return reports
 
     def _count_failures(self, reports: list[RolloutReport], failed_batches: int) -> int:
@@ -123,7 +136,9 @@ class Training:
         return failed_batches + 1
 
     def _save(self) -> None:
+        started = time.monotonic()
         self._crew.save(self._run.checkpoints_path.absolute(), asdict(self.counters))
+        self._measured.checkpointed(time.monotonic() - started)
 
     def _row(
         self, reports: list[RolloutReport], replay: ReplayStatus, present: LearnerReport, duration_s: float

@@ -23,6 +23,8 @@ class EpisodeOutcome:
         error: one line when the episode failed.
         num_passes: model passes its actions waited for.
         drafts: what speculation proposed and how much of it was kept.
+        num_forced: of its tokens, those that were the only legal one.
+        duration_s: wall time; plays no part in comparisons.
     """
 
     episode_return: float
@@ -33,6 +35,8 @@ class EpisodeOutcome:
     error: str
     num_passes: int = 0
     drafts: DraftStatistics = field(default_factory=DraftStatistics)
+    num_forced: int = 0
+    duration_s: float = field(default=0.0, compare=False)
 
 
 def outcome_of(trajectory: Trajectory) -> EpisodeOutcome:
@@ -46,6 +50,8 @@ def outcome_of(trajectory: Trajectory) -> EpisodeOutcome:
         trajectory.error,
         sum(turn.completion.num_passes for turn in trajectory.turns),
         DraftStatistics.total(turn.completion.drafts for turn in trajectory.turns),
+        sum(sum(turn.completion.forced) for turn in trajectory.turns),
+        trajectory.duration_s,
     )
 
 

@@ -25,6 +25,16 @@ def test_an_outcome_counts_turns_tokens_and_cut_answers() -> None:
     assert outcome_of(trajectory) == EpisodeOutcome(1.25, True, 3, 9, 1, "late", num_passes=3)
 
 
+def test_an_outcome_tells_forced_tokens_and_its_duration_apart_from_the_rest() -> None:
+    free, other = turn(2, "grammar", 0.0), turn(3, "grammar", 0.0)
+    forced = replace(other, completion=replace(other.completion, forced=(True, False, True)))
+
+    outcome = outcome_of(Trajectory(EpisodeTask(1, 2), (free, forced), True, False, True, 0, "", duration_s=2.5))
+
+    assert (outcome.num_tokens, outcome.num_forced, outcome.duration_s) == (5, 2, 2.5)
+    assert outcome == replace(outcome, duration_s=9.0)
+
+
 def test_an_outcome_adds_up_passes_and_drafts() -> None:
     one, other = turn(3, "grammar", 0.0), turn(2, "grammar", 0.0)
     drafted = replace(one, completion=replace(one.completion, num_passes=4, drafts=DraftStatistics((4, 2), (3, 0))))
