@@ -107,7 +107,7 @@ class LearnerActor:
             num_episodes: most trajectories to take.
         """
         taken = ray.get(replay.take.remote(num_episodes, self._learner.version))
-        return self.learn(sorted(taken, key=lambda trajectory: trajectory.task.episode_id))
+        return self.learn([lent.unpack() for lent in sorted(taken, key=lambda lent: lent.record.episode_id)])
 
     def learn(self, trajectories: Sequence[Trajectory]) -> LearnerReport:
         """Learn from trajectories and publish the new adapter."""

@@ -1,14 +1,12 @@
-"""ReplayActor: the replay buffer in a Ray process of its own; it also writes every episode to the run directory."""
+"""ReplayActor: the replay buffer in a Ray process of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
-from olal.metrics import JsonlWriter
-from olal.replay import Ledger, PutReceipt, ReplayBuffer, to_json
-from olal.types import Trajectory
+from olal.replay import EpisodeRecord, Leased, Ledger, PutReceipt, ReplayBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +27,34 @@ class ReplayStatus:
 class ReplayActor:
     """Thin shell over ReplayBuffer."""
 
-    def __init__(self, capacity_episodes: int, episodes_file: Path | None) -> None:
-        """Start an empty buffer.
+    def __init__(self, make_buffer: Callable[[], ReplayBuffer]) -> None:
+        """Keep the factory; `ready` opens the buffer here.
 
-        Args:
-            capacity_episodes: most episodes kept.
-            episodes_file: JSON lines file that every delivered episode is appended to; None keeps no record.
+        Of an error raised in a constructor Ray would hand on only the text.
         """
-        self._buffer = ReplayBuffer(capacity_episodes)
-        self._writer = None if episodes_file is None else JsonlWriter(episodes_file)
+        self._make_buffer = make_buffer
+
+    @cached_property
+    def _buffer(self) -> ReplayBuffer:
+        return self._make_buffer()
 
     def ready(self) -> bool:
-        """Answers once the actor stands."""
-        return True
+        """Answers once the buffer is open."""
+        return self._buffer is not None
 
-    def put(self, trajectories: Sequence[Trajectory]) -> PutReceipt:
+    def put(self, records: Sequence[EpisodeRecord]) -> PutReceipt:
         """Take in finished episodes; never blocks."""
-        if self._writer is not None:
-            for trajectory in trajectories:
-                self._writer.write(to_json(trajectory))
-        return self._buffer.put(trajectories)
+        return self._buffer.put(records, self._buffer.epoch)
 
-    def take(self, count: int, oldest_version: int) -> list[Trajectory]:
-        """Hand out up to `count` episodes."""
-        return self._buffer.take(count, oldest_version=oldest_version)
+    def take(self, count: int, version: int) -> list[Leased]:
+        """Hand out up to `count` episodes of the present version, and count them as learned from."""
+        leased = self._buffer.lease(count, version, max_staleness=0)
+        self._buffer.commit([lent.record.episode_id for lent in leased], version + 1)
+        return leased
+
+    def rewind(self, version: int, next_episode: int) -> None:
+        """Forget what a learner that went back to `version` does not know of."""
+        self._buffer.rewind(version, next_episode, self._buffer.epoch + 1)
 
     def status(self) -> ReplayStatus:
         """Fill and books."""

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 
 from olal.adapters import FollowerCounts
+from olal.replay import pack
 from olal.rollout import Collector, EpisodeOutcome, outcome_of
 from olal.types import EpisodeTask, SamplingParams
 
@@ -70,7 +71,7 @@ class RolloutActor:
         started = time.monotonic()
         trajectories = self._collector.collect(tasks, sampling)
         duration_s = time.monotonic() - started
-        ray.get(replay.put.remote(self._collector.pay(trajectories)))
+        ray.get(replay.put.remote([pack(trajectory) for trajectory in self._collector.pay(trajectories)]))
         return RolloutReport(tuple(map(outcome_of, trajectories)), duration_s, os.getpid(), adapters, started - asked)
 
     def evaluate(

@@ -15,7 +15,7 @@ from olal.config.mezo import MeZOConfig
 from olal.config.model import ModelConfig
 from olal.config.ppo import PPOConfig
 from olal.config.python_learner import PythonLearnerConfig
-from olal.config.replay import ReplayConfig
+from olal.config.replay import ReplayConfig, SamplingConfig
 from olal.config.reward import RewardConfig
 from olal.config.rollout import RolloutConfig
 from olal.config.run_config import RunConfig
@@ -49,6 +49,7 @@ __all__ = [
     "RolloutConfig",
     "RunConfig",
     "SFTConfig",
+    "SamplingConfig",
     "SimPOConfig",
     "SpeculationConfig",
     "StageConfig",

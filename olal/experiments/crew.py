@@ -17,6 +17,7 @@ from olal.config import RunConfig
 from olal.errors import ClusterError, OlalError, RunFailed
 from olal.experiments.build import build_collector
 from olal.experiments.build_learner import build_learner
+from olal.experiments.build_replay import build_replay
 from olal.experiments.cluster import Placement
 from olal.rollout import EpisodeOutcome
 from olal.types import EpisodeTask, SamplingParams, Trajectory
@@ -32,7 +33,7 @@ class Crew:
         config: RunConfig,
         placement: Placement,
         run_name: str,
-        episodes_file: Path | None,
+        run_dir: Path,
         seed_log: Path | None = None,
     ) -> None:
         """Create the actors and wait until every model stands.
@@ -41,7 +42,7 @@ class Crew:
             config: of the run.
             placement: CPU and GPU shares.
             run_name: part of the actors' names, by which the dashboard shows them.
-            episodes_file: where the replay actor records episodes.
+            run_dir: where the replay actor keeps episodes and ledger.
             seed_log: where the learner records its updates, if it makes them from seeds.
 
         Raises:
@@ -62,7 +63,7 @@ class Crew:
             for i in range(config.rollout.workers)
         ]
         self._replay = _spawn(
-            ReplayActor, f"olal/{run_name}/replay", (0.0, 0.0), config.replay.capacity_episodes, episodes_file
+            ReplayActor, f"olal/{run_name}/replay", (0.0, 0.0), partial(build_replay, config, run_dir)
         )
         refs = [worker.ready.remote() for worker in self._workers]
         fetch([*refs, self._replay.ready.remote(), self._learner.current.remote()], READY_TIMEOUT_S)
@@ -111,8 +112,10 @@ class Crew:
         return fetch([self._learner.save.remote(root, counters, self._config.training.keep_checkpoints)])[0]
 
     def restore(self, path: Path) -> dict[str, Any]:
-        """Put the learner back to a checkpoint; returns the counters saved with it."""
-        return dict(fetch([self._learner.restore.remote(path)])[0])
+        """Put learner and buffer back to a checkpoint; returns the counters saved with it."""
+        counters = dict(fetch([self._learner.restore.remote(path)])[0])
+        fetch([self._replay.rewind.remote(self.current().version, counters["next_episode"])])
+        return counters
 
 
 def fetch(refs: Sequence[Any], timeout_s: float | None = None) -> list[Any]:

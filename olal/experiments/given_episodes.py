@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from olal.errors import ConfigError
-from olal.replay import from_json
+from olal.errors import ConfigError, RunDirectoryInvalid
+from olal.replay import read_episodes
 from olal.types import Trajectory
 
 
 class GivenEpisodes:
-    """All episodes of a JSON lines file, as a run directory holds them."""
+    """All episodes of a segment of a run, or of its whole `episodes` directory."""
 
     def __init__(self, path: Path, *, seed: int) -> None:
-        """Read the file.
+        """Read the file, or all files of the directory.
 
         Args:
-            path: of the file.
+            path: JSON lines, or Parquet where the segment was sealed, or a directory of such.
             seed: of the order.
 
         Raises:
             ConfigError: it cannot be read, is empty, or has a line that is no episode.
         """
         self._seed = seed
-        self._episodes: list[Trajectory] = []
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"learner.trajectories must be a readable file ({error}): {path}") from error
-        for number, line in enumerate(lines, start=1):
-            try:
-                self._episodes.append(from_json(json.loads(line)))
-            except (KeyError, TypeError, ValueError) as error:
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
-                raise ConfigError(
-                    f"learner.trajectories: not an episode of olal ({reason}): {path}:{number}"
-                ) from error
+            self._episodes: list[Trajectory] = read_episodes(path)
+        except OSError as error:
+            raise ConfigError(
+                f"learner.trajectories must be a readable file or directory ({error.strerror}): {path}"
+            ) from error
+        except RunDirectoryInvalid as error:
+            raise ConfigError(f"learner.trajectories: {error}") from error
         if not self._episodes:
             raise ConfigError(f"learner.trajectories: no episode in {path}")
 

@@ -5,6 +5,7 @@
         meta.json         versions, command, time
         metrics.jsonl     one line per update
         episodes/         what was played
+        ledger.jsonl      what became of every episode
         checkpoints/      step-00000010/ ...; complete once it holds COMMIT
         seeds.log         every update as seeds and coefficients, where the learner makes them from seeds
         evaluation.json   the last evaluation

@@ -1,7 +1,34 @@
-"""Replay: where finished episodes wait, the ledger that counts them, and their form on disk."""
+"""Replay: where finished episodes wait, the ledger that counts them, and the files that outlive their process."""
 
+from olal.replay.books import Books
 from olal.replay.buffer import PutReceipt, ReplayBuffer
 from olal.replay.episode_json import from_json, to_json
-from olal.replay.ledger import Ledger
+from olal.replay.journal import Journal
+from olal.replay.ledger import Balance, Ledger
+from olal.replay.prioritised import Prioritised
+from olal.replay.record import EpisodeRecord, Leased, pack, record_of, unpack
+from olal.replay.sampler import Draw, Fifo, Sampler
+from olal.replay.segment import read_episodes, read_segment, segments_in
 
-__all__ = ["Ledger", "PutReceipt", "ReplayBuffer", "from_json", "to_json"]
+__all__ = [
+    "Balance",
+    "Books",
+    "Draw",
+    "EpisodeRecord",
+    "Fifo",
+    "Journal",
+    "Leased",
+    "Ledger",
+    "Prioritised",
+    "PutReceipt",
+    "ReplayBuffer",
+    "Sampler",
+    "from_json",
+    "pack",
+    "read_episodes",
+    "read_segment",
+    "record_of",
+    "segments_in",
+    "to_json",
+    "unpack",
+]

@@ -1,10 +1,18 @@
-"""Trajectories as JSON lines: readable with any tool, complete enough to train on again."""
+"""Trajectories as JSON lines: readable with any tool, complete enough to train on again.
+
+JSON has no NaN and no infinity: both are written as null, which reads back as NaN where a number must stand.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
+from olal.errors import RunDirectoryInvalid
 from olal.types import Bootstrap, Completion, DraftStatistics, EpisodeTask, GrammarSpec, Perturbation, Trajectory, Turn
 
 
@@ -37,7 +45,11 @@ def to_json(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def from_json(row: dict[str, Any]) -> Trajectory:
-    """The inverse of `to_json`."""
+    """The inverse of `to_json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: the row is no whole episode.
+    """
     grammars = {
         digest: GrammarSpec(grammar["text"], tuple(grammar["decisions"])) for digest, grammar in row["grammars"].items()
     }
@@ -54,10 +66,34 @@ def from_json(row: dict[str, Any]) -> Trajectory:
         adapter_version=row["adapter_version"],
         adapter_digest=row["adapter_digest"],
         worker=row["worker"],
-        duration_s=row["duration_s"],
+        duration_s=_number(row["duration_s"]),
         bootstrap=None if cut is None else Bootstrap(tuple(cut["prompt_token_ids"]), grammars[cut["grammar"]]),
         error=row["error"],
     )
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a file of episodes, without a torn last line.
+
+    Raises:
+        RunDirectoryInvalid: a line other than the last is no JSON object.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            row = _parse(line)
+            if row is not None:
+                yield row
+            elif line.endswith(b"\n"):
+                raise RunDirectoryInvalid(f"every line but the last must be a JSON object: {path}:{number}")
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:  # also a torn UTF-8 sequence
+        return None
+    return cast("dict[str, Any]", row) if isinstance(row, dict) else None
 
 
 def _grammar_to_json(grammar: GrammarSpec) -> dict[str, Any]:
@@ -81,7 +117,7 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
 
 def _turn_from_json(row: dict[str, Any], grammars: dict[str, GrammarSpec]) -> Turn:
     fields: dict[str, Any] = {
-        name: tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+        name: _numbers(cast("list[Any]", value)) if isinstance(value, list) else value
         for name, value in cast("dict[str, Any]", row["completion"]).items()
     }
     fields["drafts"] = DraftStatistics(**{name: tuple(counts) for name, counts in fields["drafts"].items()})
@@ -90,6 +126,14 @@ def _turn_from_json(row: dict[str, Any], grammars: dict[str, GrammarSpec]) -> Tu
         prompt_token_ids=tuple(row["prompt_token_ids"]),
         grammar=grammars[row["grammar"]],
         completion=Completion(**fields),
-        reward=row["reward"],
+        reward=_number(row["reward"]),
         env_reward=row.get("env_reward"),
     )
+
+
+def _number(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+def _numbers(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(map(_number, values)) if None in values else tuple(values)

@@ -77,6 +77,7 @@ class Trajectory:
         duration_s: wall time from reset to end.
         bootstrap: the state after the last turn of a truncated episode.
         error: one line when the episode failed, else empty; a failed episode is never trained on.
+        weight: importance weight of its draw from the replay buffer; set when it is drawn, not part of what happened.
     """
 
     task: EpisodeTask
@@ -90,6 +91,7 @@ class Trajectory:
     duration_s: float = 0.0
     bootstrap: Bootstrap | None = None
     error: str = ""
+    weight: float = 1.0
 
     @property
     def episode_return(self) -> float:

@@ -101,7 +101,7 @@ KINDS = ("ppo", "mezo", "es", "grpo", "rloo", "reinforce", "rwr", "sft", "simpo"
         ("rolout.workers", 1, "rolout: no such key; did you mean rollout?"),
         ("workers", 2, "workers: no such key; did you mean rollout.workers?"),
         ("learner.sigma", 1, "learner.sigma: no such key with learner.kind=ppo; it belongs to learner.kind=mezo or es"),
-        ("replay.xyz", 1, "replay.xyz: no such key; allowed are replay.capacity_episodes"),
+        ("replay.sampling.alpah", 1, "replay.sampling.alpah: no such key; did you mean replay.sampling.alpha?"),
         ("rollout.workers", 0, "rollout.workers must be at least 1; got 0"),
         ("rollout.workers", "two", "rollout.workers must be a whole number; got 'two'"),
         ("rollout.temperature", 0, "rollout.temperature must be above 0; got 0"),

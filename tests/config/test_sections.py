@@ -13,7 +13,7 @@ SECTIONS = [kind for name in olal.config.__all__ if isinstance(kind := getattr(o
 
 
 def test_all_sections_are_found():
-    assert len(SECTIONS) == 27
+    assert len(SECTIONS) == 28
     assert all(issubclass(section, Section) for section in SECTIONS)
 
 

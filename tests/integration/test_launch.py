@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from olal.models.model_path import TINY_PATH
+from olal.replay import read_episodes
 
 CONFIG = Path(__file__).parents[2] / "configs" / "gridworld.yaml"
 SHORT = ("--updates", 4, "--set", "training.checkpoint_every=2", "--set", "evaluation.episodes=8")
@@ -67,7 +68,7 @@ def test_the_demo_starts_ray_and_solves_the_grid_world_and_evaluate_confirms_it(
     assert rows["final"]["invalid_rate"] == 0
     assert max(event["extra"]["max_logprob_gap"] for event in result.events("updated")) < 1e-4
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 30
-    assert len((run / "episodes" / "episodes.jsonl").read_text().splitlines()) == 30 * 64
+    assert {episode.task.episode_id for episode in read_episodes(run / "episodes")} == set(range(30 * 64))
     assert not [path for path in run.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".bin")]
 
     measured = olal("evaluate", run, "--episodes", 20, "--json")
@@ -124,8 +125,7 @@ def test_an_environment_that_raises_fails_its_episodes_and_the_run_goes_on(olal,
 
     assert result.code == 0, result.errors
     last = result.events("updated")[-1]
-    lines = (run / "episodes" / "episodes.jsonl").read_text().splitlines()
-    failed = [line for line in lines if json.loads(line)["error"]]
+    failed = [episode.error for episode in read_episodes(run / "episodes") if episode.error]
     assert 0 < last["failed_episodes"] == len(failed) < last["episodes"]
     assert "the coin rolled under the table" in failed[0]
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from olal.adapters import read_seed_log
+from olal.replay import read_episodes
 
 SHORT = ("--updates", 5, "--workers", 2, "--set", "training.checkpoint_every=2", "--set", "evaluation.episodes=8")
 MEZO = (
@@ -75,9 +76,8 @@ def test_es_runs_as_any_other_learner(olal, head, tmp_path):
 
     assert olal("launch", *options, *SHORT, "--address", head, "--run-dir", run).code == 0
 
-    episodes = [json.loads(line) for line in (run / "episodes" / "episodes.jsonl").read_text().splitlines()]
-    first = episodes[:32]
-    assert len({row["adapter_digest"] for row in first}) == 16
+    first = [episode for episode in read_episodes(run / "episodes") if episode.task.episode_id < 32]
+    assert len({episode.adapter_digest for episode in first}) == 16
     assert {row["extra"]["directions_used"] for row in metrics(run)} == {8.0}
     assert {row["extra"]["published_bytes"] for row in metrics(run)} <= {12.0 * 8 + 48, 48.0}
     assert olal("replay", run, "--version", 5, "--out", tmp_path / "out").code == 0

@@ -35,7 +35,7 @@ def test_a_run_resumed_in_any_stage_equals_one_never_stopped(olal, head, tmp_pat
     source, whole, config = tmp_path / "source", tmp_path / "whole", tmp_path / "stages.yaml"
     small = ("--updates", 1, "--set", "learner.episodes_per_update=30", *SIZE)
     assert olal("launch", "--address", head, "--run-dir", source, *small).code == 0
-    STAGES[0]["learner"]["trajectories"] = str(source / "episodes" / "episodes.jsonl")
+    STAGES[0]["learner"]["trajectories"] = str(source / "episodes")
     config.write_text(yaml.safe_dump({"stages": STAGES, "training": {"checkpoint_every": 1}}))
 
     result = olal("launch", config, "--address", head, "--run-dir", whole, *SIZE)

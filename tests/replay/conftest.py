@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from olal.replay import EpisodeRecord
 from olal.types import Bootstrap, Completion, EpisodeTask, GrammarSpec, Trajectory, Turn
 
 
@@ -33,6 +34,22 @@ def make_episode(episode_id: int = 0, **changes: Any) -> Trajectory:
     return Trajectory(EpisodeTask(episode_id, 10**12 + episode_id, 4), **fields | changes)
 
 
+def make_record(
+    episode_id: int, version: int = 0, *, group: int = -1, earned: float = 0.0, error: str = "", size: int = 0
+) -> EpisodeRecord:
+    """A record whose payload is a whole, if empty, episode of at least `size` bytes."""
+    payload = (
+        f'{{"episode_id": {episode_id}, "group": {group}, "adapter_version": {version}, "adapter_digest": "d", '
+        f'"return": {earned}, "error": "{error}", "turns": [], "padding": "{"x" * size}"}}'
+    )
+    return EpisodeRecord(episode_id, group, version, "d", earned, 0, error, payload.encode())
+
+
 @pytest.fixture
 def episode() -> Callable[..., Trajectory]:
     return make_episode
+
+
+@pytest.fixture
+def record() -> Callable[..., EpisodeRecord]:
+    return make_record

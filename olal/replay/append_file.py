@@ -1,0 +1,52 @@
+"""AppendFile: bytes at the end of a file, where a write that fails half-way leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+class AppendFile:
+    """A file that grows in two steps: `write` puts bytes behind its end, `keep` makes them part of it."""
+
+    def __init__(self, path: Path, end: int) -> None:
+        """Open a file, or make it, and cut it at `end`.
+
+        Raises:
+            OSError: it cannot be opened or written.
+        """
+        self.end = end
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._cut()
+
+    def write(self, data: bytes, *, is_synced: bool = False) -> None:
+        """Write behind the end.
+
+        Raises:
+            OSError: the disk did not take all of it; what it took is cut off again.
+        """
+        view, at = memoryview(data), self.end
+        try:
+            while view:
+                done = os.pwrite(self._file, view, at)
+                view, at = view[done:], at + done
+            if is_synced:
+                os.fsync(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._cut()
+            raise
+
+    def keep(self, num_bytes: int) -> None:
+        """Move the end behind what was written."""
+        self.end += num_bytes
+
+    def close(self) -> None:
+        """Close the file; closing twice does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _cut(self) -> None:
+        os.ftruncate(self._file, self.end)

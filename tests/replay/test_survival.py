@@ -1,0 +1,134 @@
+"""Pinned: what was acknowledged survives a kill -9 at any moment and a cut at any byte; an episode stands in the state
+of the last acknowledged call, or in that of the one call more that was under way.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from olal.errors import RunDirectoryInvalid
+from olal.replay import EpisodeRecord, Fifo, ReplayBuffer
+
+WORKER = Path(__file__).parent / "replay_worker.py"
+sys.path.insert(0, str(WORKER.parent))
+Record = Callable[..., EpisodeRecord]
+
+
+def open_buffer(directory: Path) -> ReplayBuffer:
+    return ReplayBuffer.open(directory, 40, 2**20, Fifo(), segment_episodes=8)
+
+
+def facts(buffer: ReplayBuffer) -> tuple:
+    """All that can be asked of a buffer."""
+    waiting = [(lent.record.episode_id, lent.record.payload) for lent in buffer.lease(10**6, 0, 10**6)]
+    buffer.give_back()
+    return buffer.ledger, buffer.epoch, waiting, buffer.open_ids(600), buffer.num_bytes
+
+
+def kill_somewhere(directory: Path, seed: int, delay_s: float) -> int:
+    """Run the worker until it is killed; returns how many calls it acknowledged."""
+    command = [sys.executable, str(WORKER), str(directory), str(seed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay_s)
+        process.kill()
+        return len(process.stdout.read().splitlines())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_buffer_killed_at_any_moment_comes_back_as_it_was_acknowledged(seed: int, tmp_path: Path) -> None:
+    from replay_worker import calls
+
+    done = kill_somewhere(tmp_path / "run", seed, random.Random(seed).uniform(0, 0.15))
+    come_back = open_buffer(tmp_path / "run")
+    found = facts(come_back)
+
+    oracle = ReplayBuffer.open(tmp_path / "oracle", 40, 2**20, Fifo(), segment_episodes=8)
+    script = calls(oracle, seed)
+    for _ in range(done):
+        next(script)
+    acknowledged = facts(oracle)
+    next(script)
+    assert found in (acknowledged, facts(oracle))
+    assert come_back.ledger.is_balanced
+    come_back.close()
+    oracle.close()
+
+
+def test_a_ledger_cut_at_any_byte_of_its_last_lines_is_read_as_far_as_it_is_whole(
+    record: Record, tmp_path: Path
+) -> None:
+    buffer = open_buffer(tmp_path / "whole")
+    states = [facts(buffer)]
+    buffer.put([record(0), record(1)], 0)
+    states.append(facts(buffer))
+    buffer.commit([0], 1)
+    states.append(facts(buffer))
+    buffer.close()
+    ledger = (tmp_path / "whole" / "ledger.jsonl").read_bytes()
+    ends = [0, ledger.index(b"\n") + 1, len(ledger)]
+
+    for cut in range(len(ledger) + 1):
+        directory = tmp_path / f"cut-{cut}"
+        shutil.copytree(tmp_path / "whole", directory)
+        (directory / "ledger.jsonl").write_bytes(ledger[:cut])
+        mended = open_buffer(directory)
+        assert facts(mended) == states[max(n for n, end in enumerate(ends) if end <= cut)], cut
+        mended.put([record(7)], 0)
+        assert facts(open_buffer(directory)) == facts(mended)
+
+
+def test_of_a_segment_cut_at_any_byte_the_whole_lines_are_kept(record: Record, tmp_path: Path) -> None:
+    buffer = open_buffer(tmp_path / "whole")
+    buffer.put([record(i) for i in range(3)], 0)
+    buffer.close()
+    segment = (tmp_path / "whole" / "episodes" / "segment-000000.jsonl").read_bytes()
+
+    for cut in range(len(segment) + 1):
+        directory = tmp_path / f"cut-{cut}"
+        shutil.copytree(tmp_path / "whole", directory)
+        (directory / "episodes" / "segment-000000.jsonl").write_bytes(segment[:cut])
+        kept = segment[:cut].count(b"\n")
+        mended = open_buffer(directory)
+        assert mended.open_ids(3) == list(range(kept, 3)), cut
+        mended.put([record(i) for i in range(3)], 0)
+        again = open_buffer(directory)
+        assert again.ledger.buffered == 3
+        assert facts(again) == facts(mended)
+
+
+def test_a_ledger_damaged_in_the_middle_is_refused_in_one_line(record: Record, tmp_path: Path) -> None:
+    buffer = open_buffer(tmp_path)
+    for i in range(3):
+        buffer.put([record(i)], 0)
+    buffer.close()
+    path = tmp_path / "ledger.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[1][:-5], lines[2]]) + "\n")
+
+    with pytest.raises(RunDirectoryInvalid, match=r"ledger.jsonl:2$"):
+        open_buffer(tmp_path)
+
+
+def test_the_ledger_and_the_segments_are_plain_lines(record: Record, tmp_path: Path) -> None:
+    buffer = open_buffer(tmp_path)
+    buffer.put([record(0), record(1)], 0)
+    buffer.commit([1], 1)
+    buffer.rewind(0, 9, 1)
+    buffer.close()
+
+    events = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    lines = (tmp_path / "episodes" / "segment-000000.jsonl").read_text().splitlines()
+    assert [event["event"] for event in events] == ["put", "trained", "rewound"]
+    assert events[1] == {"event": "trained", "version": 1, "ids": [1], "dropped": {}}
+    assert [json.loads(line)["episode_id"] for line in lines] == [0, 1]
