@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from olal import __version__
 from olal.config import load_config, parse_assignment, to_yaml
-from olal.errors import ConfigError, OlalError
+from olal.errors import ClusterError, ConfigError, OlalError
 from olal.experiments.progress import RunSummary
 from olal.experiments.ray_environment import prepare_ray_environment
 from olal.metrics import json_line
@@ -199,12 +199,30 @@ def replay(
         )
 
 
-@app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """Say what this machine has, and what is missing for what."""
+@app.command(epilog=_examples("olal doctor", "olal doctor configs/gridworld.yaml --address auto --workers 16"))
+def doctor(
+    configs: Annotated[
+        list[Path] | None, typer.Argument(metavar="CONFIG", help="YAML files of the run that --address is asked for.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", "-n", help="Rollout workers of that run.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster to look at too, as HOST:PORT or auto; exit code 3 if it won't do.")
+    ] = None,
+    run_dir: Annotated[Path, typer.Option(help="Where runs are written.")] = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Say what this machine has, and what is missing for what; with --address, whether a cluster can hold a run."""
     from olal.experiments.doctor import diagnose
 
+    config = load_config(configs or [], _overrides({"rollout.workers": workers}, []))
     findings = diagnose()
+    is_fit = True
+    if address is not None:
+        from olal.experiments.doctor_cluster import diagnose_cluster
+
+        of_cluster = diagnose_cluster(config, address, run_dir)
+        is_fit = all(finding.status != "missing" for finding in of_cluster)
+        findings += of_cluster
     if as_json:
         typer.echo(json_line({"findings": [asdict(finding) for finding in findings]}))
     else:
@@ -213,6 +231,8 @@ def doctor(as_json: JsonOption = False) -> None:
         from olal.console import findings_table
 
         Console().print(findings_table(findings))
+    if not is_fit:
+        raise typer.Exit(ClusterError.exit_code)
 
 
 @app.command("tiny-base", epilog=_examples("olal tiny-base models/tiny"))

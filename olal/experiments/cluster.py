@@ -5,46 +5,29 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
+import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import ray
 
 from olal.config import RunConfig
 from olal.errors import ClusterError
+from olal.experiments.cluster_address import check_address
+from olal.experiments.node_report import NodeReport, alive_nodes
+from olal.experiments.placement import Placement, count_workers, share_out
 
 NAMESPACE = "olal"
-_CONNECT_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """What each actor asks for.
-
-    Attributes:
-        rollout: CPU and GPU shares of one rollout worker.
-        learner: CPU and GPU shares of the learner.
-    """
-
-    rollout: tuple[float, float]
-    learner: tuple[float, float]
-
-    def total(self, workers: int) -> dict[str, float]:
-        """What the whole run asks for."""
-        return {
-            "CPU": self.rollout[0] * workers + self.learner[0],
-            "GPU": self.rollout[1] * workers + self.learner[1],
-        }
 
 
 @contextlib.contextmanager
 def connected(config: RunConfig, address: str | None) -> Iterator[str]:
     """Attach to the cluster at `address` (or $RAY_ADDRESS), else start Ray on this machine; yields the dashboard's URL.
 
+    Inside a Ray job $RAY_ADDRESS is the cluster that runs the job.
+
     Raises:
-        ClusterError: nothing answers at the address.
+        ClusterError: nothing answers at the address, or not to this token, Ray or Python.
     """
     target = address or os.environ.get("RAY_ADDRESS")
     options = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
@@ -59,15 +42,12 @@ def connected(config: RunConfig, address: str | None) -> Iterator[str]:
                 **options,
             )
         else:
-            _check_address(target)
+            check_address(target)
             context = ray.init(address=target, **options)
     except ClusterError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ClusterError(
-            f"no Ray cluster answers ({reason}); check --address, or leave it out to start Ray here: {target}"
-        ) from error
+        raise _explained(error, str(target)) from error
     try:
         url = context.dashboard_url
         yield f"http://{url}" if url else ""
@@ -75,34 +55,25 @@ def connected(config: RunConfig, address: str | None) -> Iterator[str]:
         ray.shutdown()
 
 
-def _check_address(target: str) -> None:
-    """Refuse at once what Ray would wait minutes for.
-
-    Raises:
-        ClusterError: the address is of another kind than HOST:PORT.
-        OSError: nothing listens there.
-    """
-    if target == "auto":
-        return
-    host, _, port = target.rpartition(":")
-    if "://" in target or not host or not port.isdigit():
-        raise ClusterError(f"an address is HOST:PORT of the head node's Ray port, or auto: {target}")
-    socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+def _explained(error: Exception, target: str) -> ClusterError:
+    """Say in one line what Ray says in many."""
+    text = str(error).strip()
+    if text.startswith("Version mismatch"):
+        there_and_here = re.findall(r"(Ray|Python): (\S+)", text)
+        pairs = [" ".join(pair) for pair in there_and_here]
+        return ClusterError(
+            f"the cluster runs {', '.join(pairs[:2])}, this process {', '.join(pairs[2:])}; install the same here, or "
+            f"run the command on a node of the cluster: {target}"
+        )
+    reason = (text.splitlines() or [type(error).__name__])[0]
+    return ClusterError(
+        f"no Ray cluster answers ({reason}); check --address, or leave it out to start Ray here: {target}"
+    )
 
 
 def plan_placement(config: RunConfig) -> Placement:
-    """Resolve "auto": all GPUs of the cluster, shared evenly by the workers and the learner, at most one each."""
-    gpus = float(ray.cluster_resources().get("GPU", 0.0))
-    share = min(1.0, gpus / (config.rollout.workers + 1))
-    share = share if share == 1.0 else int(share * 100) / 100
-    rollout, learners = config.rollout, [stage.learner for stage in config.plan]
-    return Placement(
-        (rollout.num_cpus, share if rollout.num_gpus == "auto" else rollout.num_gpus),
-        (
-            max(learner.num_cpus for learner in learners),
-            max(share if learner.num_gpus == "auto" else learner.num_gpus for learner in learners),
-        ),
-    )
+    """Resolve "auto" by the GPUs that the cluster has now."""
+    return share_out(config, float(ray.cluster_resources().get("GPU", 0.0)))
 
 
 def await_capacity(config: RunConfig, placement: Placement) -> None:
@@ -111,25 +82,54 @@ def await_capacity(config: RunConfig, placement: Placement) -> None:
     Raises:
         ClusterError: it has not within that time; says what is wanted and what there is.
     """
-    wanted = placement.total(config.rollout.workers)
+    workers = config.rollout.workers
     deadline = time.monotonic() + config.cluster.placement_timeout_s
-    while True:
-        there = ray.cluster_resources()
-        lacking = {name: need for name, need in wanted.items() if need > there.get(name, 0.0) + 1e-9}
-        if not lacking:
-            return
-        if time.monotonic() > deadline or not _can_grow():
-            detail = ", ".join(
-                f"{need:g} {name} wanted, {there.get(name, 0.0):g} available" for name, need in lacking.items()
-            )
-            fits = int(there.get("CPU", 0.0) / config.rollout.num_cpus) if config.rollout.num_cpus else 0
-            raise ClusterError(
-                f"the cluster can never place {config.rollout.workers} workers: {detail}; "
-                f"use --workers {max(fits, 1)}, add nodes, or lower rollout.num_cpus: {config.rollout.num_cpus:g}"
-            )
-        time.sleep(0.5)
+    asked = False
+    try:
+        while True:
+            nodes = sorted(alive_nodes(), key=lambda node: not node.is_own)
+            room = count_workers([node.resources for node in nodes], placement)
+            if room is not None and room >= workers:
+                return
+            if time.monotonic() > deadline or not _can_grow(nodes):
+                raise ClusterError(_lack(config, placement, nodes, room))
+            if not asked:
+                _ask_for(placement.bundles(workers))
+                asked = True
+            time.sleep(0.5)
+    finally:
+        if asked:
+            _ask_for([])  # from here on the actors themselves are the demand
 
 
-def _can_grow() -> bool:
+def _ask_for(bundles: Sequence[dict[str, float]]) -> None:
+    """Tell the autoscaler, if there is one, what is wanted; it grows for nothing that was not asked for."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[bundle for bundle in bundles if bundle])
+
+
+def _lack(config: RunConfig, placement: Placement, nodes: Sequence[NodeReport], room: int | None) -> str:
+    """What is wanted, what there is, and what helps."""
+    workers, rollout, learner = config.rollout.workers, placement.rollout, placement.learner
+    there = {name: sum(node.resources.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
+    short = [
+        f"{need:g} {name} wanted, {there[name]:g} available"
+        for name, need in placement.total(workers).items()
+        if need > there[name] + 1e-9
+    ]
+    timeout_s = config.cluster.placement_timeout_s
+    wait = f"; where nodes are still starting, raise cluster.placement_timeout_s: {timeout_s:g}"
+    if room is None:
+        ask = f"{learner[0]:g} CPU and {learner[1]:g} GPU on one node"
+        return f"the cluster can never place the learner: it wants {ask}; lower learner.num_cpus or num_gpus{wait}"
+    detail = ", ".join(short) or f"each wants {rollout[0]:g} CPU and {rollout[1]:g} GPU on one node, which {room} find"
+    return (
+        f"the cluster can never place {workers} workers: {detail}; use --workers {max(room, 1)}, add nodes, or lower "
+        f"rollout.num_cpus{wait}"
+    )
+
+
+def _can_grow(nodes: Sequence[NodeReport]) -> bool:
     """Whether this is a cluster of several machines or one with an autoscaler, where more may still come."""
-    return len(ray.nodes()) > 1 or bool(os.environ.get("RAY_ADDRESS"))
+    return len(nodes) > 1 or bool(os.environ.get("RAY_ADDRESS"))

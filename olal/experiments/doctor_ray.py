@@ -1,4 +1,4 @@
-"""How Ray authenticates, and which cluster a run would join; found out without importing Ray."""
+"""How Ray authenticates, and which cluster a run would join if it is told nothing; found without importing Ray."""
 
 from __future__ import annotations
 
