@@ -12,6 +12,7 @@ from olal.config import RunConfig
 from olal.envs import Environment
 from olal.errors import RunDirectoryInvalid
 from olal.experiments.cluster import await_capacity, connected, plan_placement
+from olal.experiments.cluster_checks import require_object_store, require_sound_nodes
 from olal.experiments.comparison import compare
 from olal.experiments.crew import Crew
 from olal.experiments.interrupt import listening
@@ -85,10 +86,12 @@ def _run(
         with connected(config, address) as dashboard_url:
             placement = plan_placement(config)
             await_capacity(config, placement)
+            require_sound_nodes(placement, run.path)
             progress.status("loading models")
             crew = Crew(config, placement, run.path.name, run.path.absolute(), run.seed_log_path.absolute())
             progress.started(RunInfo(run.path, dashboard_url, config.rollout.workers, config.num_updates))
             starting = crew.current()
+            require_object_store(starting.published_bytes)
             measured = RunMetrics(RayMeter(), run.path.name, config.env.id)
             training = Training(config, crew, run, progress, interrupt, measured)
             if checkpoint is not None:

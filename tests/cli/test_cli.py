@@ -21,6 +21,7 @@ from olal.config import load_config
 from olal.errors import ClusterError, OlalError, RunDirectoryInvalid, RunFailed
 from olal.experiments import doctor
 from olal.experiments.doctor_torch import TorchProbe
+from olal.experiments.finding import Finding
 from olal.experiments.progress import EvaluationRow, RunSummary
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +166,23 @@ def test_doctor_as_json_lists_findings(monkeypatch):
     findings = json.loads(result.stdout)["findings"]
     assert {"name", "value", "status", "advice"} == set(findings[0])
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("missing", 3)])
+def test_doctor_exits_3_if_the_cluster_it_is_shown_will_not_do(monkeypatch, status, code):
+    seen = []
+
+    def diagnose_cluster(config, address, run_dir):
+        seen.append((config.rollout.workers, address, run_dir))
+        return [Finding("cluster room", "2 of 16", status, "add nodes")]
+
+    monkeypatch.setattr(doctor, "probe_torch", TorchProbe)
+    monkeypatch.setitem(
+        sys.modules, "olal.experiments.doctor_cluster", SimpleNamespace(diagnose_cluster=diagnose_cluster)
+    )
+    result = call("doctor", "configs/gridworld.yaml", "--address", "auto", "-n", "16", "--json")
+    assert (result.exit_code, seen) == (code, [(16, "auto", Path("runs"))])
+    assert json.loads(result.stdout)["findings"][-1]["name"] == "cluster room"
 
 
 def test_process_exits_2_with_one_line_and_no_traceback():
