@@ -13,6 +13,8 @@
     ├── SeedLogCorrupt(ValueError)     exit 2: a seed log that is damaged, or of another model or adapter
     ├── ClusterError(RuntimeError)     exit 3: no cluster, or one that cannot hold the run
     └── RunFailed(RuntimeError)        exit 1: the run started and could not go on
+        ├── ProcessLost                one of several processes that learn together died or does not answer
+        └── ProcessesDisagree          they no longer hold the same adapter
 
 Every class also inherits the stdlib class it stands in for, takes one message, and pickles: Ray ships them.
 """
@@ -78,3 +80,11 @@ class ClusterError(OlalError, RuntimeError):
 
 class RunFailed(OlalError, RuntimeError):
     """A run that started and could not go on."""
+
+
+class ProcessLost(RunFailed):
+    """One of the processes that learn together died, failed or does not answer; the same work may succeed elsewhere."""
+
+
+class ProcessesDisagree(RunFailed):
+    """Processes that learned together from the same episodes do not hold the same adapter."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from olal.learners.critic import Critic, MakeCritic
+from olal.learners.ranks import share
 from olal.learners.scorer import ContextScorer
 from olal.models.policy_network import PolicyNetwork
 
@@ -56,7 +57,12 @@ class CriticSlot(nn.Module):
     @torch.no_grad()
     def survey(self, scorer: ContextScorer, hidden: Tensor) -> NDArray[np.float64]:
         """Values of all contexts, float64 of shape (U,), given the policy's hidden states, shape (U, hidden)."""
-        return self.values(scorer, np.arange(len(hidden)), hidden).double().cpu().numpy()
+        values = torch.zeros(len(hidden), dtype=torch.float64)
+        own = share(scorer.ranks, len(hidden))
+        if len(own):
+            values[own] = self.values(scorer, own, hidden[own]).double().cpu()
+        scorer.ranks.sum([values])
+        return values.numpy()
 
     def clip_gradient(self, norm: float) -> None:
         """Bound the gradient of the critic's own adapter."""

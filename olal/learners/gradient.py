@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -30,9 +30,11 @@ from olal.learners.admission import Gate
 from olal.learners.base import LearnerStep
 from olal.learners.batch import DecisionBatch, make_batch
 from olal.learners.plan import Minibatch, Plan, Survey
+from olal.learners.ranks import Alone, Ranks, add_up, share
 from olal.learners.reward_scale import RewardScale
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
+from olal.learners.step_totals import StepTotals
 from olal.learners.torch_state import optimizer_arrays, random_state, restore_optimizer, restore_random
 from olal.models.legal import legal_entropy
 from olal.models.policy_network import PolicyNetwork
@@ -56,23 +58,6 @@ class GradientSettings:
 
 
 PlanT = TypeVar("PlanT", bound=Plan)
-
-
-@dataclass(slots=True)
-class _Totals:
-    """Sums of the terms of the steps that were made."""
-
-    steps: int = 0
-    kl: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-
-    def add(self, terms: Mapping[str, float]) -> None:
-        self.steps += 1
-        for name, term in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + term
-
-    def means(self) -> dict[str, float]:
-        return {name: total / max(self.steps, 1) for name, total in self.sums.items()}
 
 
 class GradientLearner(ABC, Generic[PlanT]):
@@ -109,6 +94,11 @@ class GradientLearner(ABC, Generic[PlanT]):
         self.version = 0
         self._digests: dict[int, str] = {}
         self._reference: list[Tensor] = []
+        self._ranks: Ranks = Alone()
+
+    def join(self, ranks: Ranks) -> None:
+        """Learn together with the same learner in other processes; all are to be handed the same trajectories."""
+        self._ranks = ranks
 
     # ------------------------------------------------------------------ for subclasses
 
@@ -141,12 +131,12 @@ class GradientLearner(ABC, Generic[PlanT]):
         The reference is the base model: the adapter switched off. Both sums run over the whole legal set:
         H = -sum pi log pi and KL = sum pi (log pi - log pi_ref).
         """
-        terms = {"entropy": legal_entropy(mini.legal)[mini.pick].mean()}
+        terms = {"entropy": mini.row_mean(legal_entropy(mini.legal)[mini.pick])}
         if self._reference:
             reference = nn.utils.rnn.pad_sequence([self._reference[c] for c in mini.contexts], batch_first=True)
             legal = mini.legal.clamp(min=-1e4)
             divergence = (legal.exp() * (legal - reference)).sum(dim=1)
-            terms["reference_kl"] = divergence[mini.pick].mean()
+            terms["reference_kl"] = mini.row_mean(divergence[mini.pick])
         return terms
 
     def regularised(self, loss: Tensor, regulariser: Mapping[str, Tensor]) -> Tensor:
@@ -262,7 +252,7 @@ class GradientLearner(ABC, Generic[PlanT]):
         self,
         batch: DecisionBatch,
         plan: PlanT,
-        totals: _Totals,
+        totals: StepTotals,
         gaps: NDArray[np.float64],
         metrics: Mapping[str, float],
         before: NDArray[np.float32],
@@ -282,9 +272,9 @@ class GradientLearner(ABC, Generic[PlanT]):
             raised |= alarms.below_rounding(before, after, mantissa_bits=23, steps=totals.steps)
         return raised
 
-    def _descend(self, batch: DecisionBatch, scorer: ContextScorer, plan: PlanT) -> _Totals:
+    def _descend(self, batch: DecisionBatch, scorer: ContextScorer, plan: PlanT) -> StepTotals:
         """Epochs of steps until the KL target is passed or a loss is no number."""
-        settings, totals = self._settings, _Totals()
+        settings, totals = self._settings, StepTotals()
         num_items = len(plan.signal)
         if not num_items:
             return totals
@@ -305,17 +295,24 @@ class GradientLearner(ABC, Generic[PlanT]):
     def _gradient(
         self, batch: DecisionBatch, scorer: ContextScorer, plan: PlanT, items: NDArray[np.int64]
     ) -> dict[str, float]:
-        """Gradients of the mean over `items`, gathered over passes that fit; returns the terms."""
+        """Gradients of the mean over `items`, gathered over ranks and passes that fit; returns the terms."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         sums: dict[str, float] = {}
-        for part in self._parts(batch, scorer, plan, items):
-            share = len(part) / len(items)
-            terms = self.terms(batch, scorer, plan, self.score(batch, scorer, plan, part))
-            (self.objective(terms) * share).backward()
+        num_rows = len(self.rows_of(plan, items))
+        for part in self._parts(batch, scorer, plan, self._own(items)):
+            weight = len(part) / len(items)
+            mini = self.score(batch, scorer, plan, part)
+            mini = replace(mini, row_weight=len(mini.rows) * len(items) / (num_rows * len(part)))
+            terms = self.terms(batch, scorer, plan, mini)
+            (self.objective(terms) * weight).backward()
             for name, term in terms.items():
-                sums[name] = sums.get(name, 0.0) + term.item() * share
-        return sums
+                sums[name] = sums.get(name, 0.0) + term.item() * weight
+        return add_up(self._ranks, self.optimizers.values(), sums)
+
+    def _own(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This rank's items of a minibatch, neighbours in the batch, as they may share contexts."""
+        return items if self._ranks.size == 1 else np.sort(items)[share(self._ranks, len(items))]
 
     def step(self) -> None:
         """Clip the adapter's gradient and step every optimizer."""
@@ -342,6 +339,8 @@ class GradientLearner(ABC, Generic[PlanT]):
         self, batch: DecisionBatch, scorer: ContextScorer, plan: PlanT, items: NDArray[np.int64]
     ) -> list[NDArray[np.int64]]:
         """Part items so that the contexts of each part fit into one pass; whole where they do."""
+        if not len(items):
+            return []
         if len(items) == 1 or scorer.fits(np.unique(batch.context_of[self.rows_of(plan, items)])):
             return [items]
         items = np.sort(items)
@@ -352,7 +351,11 @@ class GradientLearner(ABC, Generic[PlanT]):
         self.network.bank.use(self._flat)
         settings = self._settings
         return ContextScorer(
-            self.network, batch, temperature=settings.temperature, tokens_per_pass=settings.tokens_per_pass
+            self.network,
+            batch,
+            temperature=settings.temperature,
+            tokens_per_pass=settings.tokens_per_pass,
+            ranks=self._ranks,
         )
 
     def _refer(self, scorer: ContextScorer) -> None:

@@ -18,7 +18,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from olal.adapters import Checkpoint, Members, SeedMaster, SeedSpace, make_records
 from olal.learners.admission import Gate
@@ -26,6 +25,7 @@ from olal.learners.advantages import batch_advantages
 from olal.learners.alarms import losses_agree, non_finite, nothing_admitted
 from olal.learners.base import LearnerStep
 from olal.learners.batch import DecisionBatch, make_batch
+from olal.learners.ranks import Alone, Ranks, share
 from olal.learners.reward_scale import RewardScale
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
@@ -92,6 +92,11 @@ class MeZOLearner:
         self._value = RidgeValue(network.hidden_size, settings.value_features, ridge=settings.value_ridge, seed=seed)
         self._reward_scale = RewardScale()
         self._digests: dict[int, str] = {}
+        self._ranks: Ranks = Alone()
+
+    def join(self, ranks: Ranks) -> None:
+        """Share the members of every step with the same learner in other processes, which see the same trajectories."""
+        self._ranks = ranks
 
     @property
     def version(self) -> int:
@@ -130,7 +135,7 @@ class MeZOLearner:
 
     def _learn(self, batch: DecisionBatch) -> dict[str, float]:
         settings = self._settings
-        scorer = ContextScorer(self._network, batch, temperature=settings.temperature)
+        scorer = ContextScorer(self._network, batch, temperature=settings.temperature, ranks=self._ranks)
         self._network.bank.use(torch.from_numpy(self._master.flat))
         logprobs, states = scorer.survey(batch)
         hidden = states.double().cpu().numpy()
@@ -194,10 +199,13 @@ class MeZOLearner:
         chosen = torch.from_numpy(batch.chosen[rows]).to(device)
         behaviour = torch.tensor(batch.behaviour_logprobs[rows], dtype=torch.float32, device=device)
         value = torch.tensor(worth[rows], dtype=torch.float32, device=device)
-        losses: list[Tensor] = []
+        losses = torch.zeros(len(members), dtype=torch.float64)
         per_pass = max(1, settings.rows_per_pass // len(contexts))
-        for start in range(0, len(members), per_pass):
-            legal = scorer.score_members(contexts, members.part(start, min(start + per_pass, len(members))))
+        own = 2 * share(self._ranks, len(members) // 2)  # both signs of a direction are the same rank's
+        first, last = (own[0], own[-1] + 2) if len(own) else (0, 0)
+        for start in range(first, last, per_pass):
+            stop = min(start + per_pass, last)
+            legal = scorer.score_members(contexts, members.part(start, stop))
             logprobs = legal[:, pick, chosen]
             if settings.objective == "surrogate":
                 ratio = (logprobs - behaviour).exp()
@@ -206,8 +214,9 @@ class MeZOLearner:
             else:
                 gain = (logprobs * value).mean(dim=1)
             entropy = legal_entropy(legal.flatten(0, 1)).view(legal.shape[0], -1)[:, pick].mean(dim=1)
-            losses.append(-gain - settings.entropy * entropy)
-        return torch.cat(losses).double().cpu().numpy()
+            losses[start:stop] = (-gain - settings.entropy * entropy).double().cpu()
+        self._ranks.sum([losses])
+        return losses.numpy()
 
     def checkpoint(self) -> Checkpoint:
         """Adapter, critic statistics and the random state."""

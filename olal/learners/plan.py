@@ -48,6 +48,8 @@ class Minibatch:
         legal: legal log-probabilities, shape (u, widest legal set), minus infinity in the padding.
         hidden: hidden states, shape (u, hidden).
         chosen: log-probabilities of the decisions, shape (n,).
+        row_weight: what a mean over the n decisions counts beside one over the m items, where this is a part of a
+            larger minibatch in which items have more or fewer decisions; `row_mean` sees to it.
     """
 
     items: NDArray[np.int64]
@@ -57,3 +59,8 @@ class Minibatch:
     legal: Tensor
     hidden: Tensor
     chosen: Tensor
+    row_weight: float = 1.0
+
+    def row_mean(self, values: Tensor) -> Tensor:
+        """Mean over the decisions of values, shape (n,); over all parts, weighted by their items, it is that of all."""
+        return values.mean() * self.row_weight

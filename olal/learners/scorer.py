@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from olal.learners.batch import DecisionBatch
+from olal.learners.ranks import Alone, Ranks, share
 from olal.models.legal import legal_logprobs, pad_legal
 from olal.models.lora_bank import AdapterMembers
 from olal.models.policy_network import PolicyNetwork
@@ -25,7 +26,13 @@ class ContextScorer:
     """Scores the contexts of one batch under whatever adapter the bank holds."""
 
     def __init__(
-        self, network: PolicyNetwork, batch: DecisionBatch, *, temperature: float, tokens_per_pass: int = 1 << 16
+        self,
+        network: PolicyNetwork,
+        batch: DecisionBatch,
+        *,
+        temperature: float,
+        tokens_per_pass: int = 1 << 16,
+        ranks: Ranks | None = None,
     ) -> None:
         """Take the contexts and legal sets of `batch`; legal sets are padded pass by pass, never all at once.
 
@@ -34,7 +41,9 @@ class ContextScorer:
             batch: its contexts are what is scored.
             temperature: that of the rollouts, so that ratios start at one.
             tokens_per_pass: most context tokens, padding included, that `fits` lets into one pass.
+            ranks: among which the contexts are shared out wherever all of them are asked for; None for one process.
         """
+        self.ranks = ranks or Alone()
         self._network = network
         self._contexts = batch.contexts
         self._legal_sets = batch.legal
@@ -71,10 +80,12 @@ class ContextScorer:
     @torch.no_grad()
     def distributions(self) -> list[Tensor]:
         """Legal log-probabilities of every context of the batch, each float32 of shape (its legal tokens,)."""
-        rows: list[Tensor] = []
-        for contexts in self.passes(np.arange(len(self._contexts))):
+        rows = [torch.zeros(len(legal), device=self._network.device) for legal in self._legal_sets]
+        for contexts in self._own_passes():
             legal, _ = self.score(contexts)
-            rows += [row[: len(self._legal_sets[index])] for index, row in zip(contexts, legal, strict=True)]
+            for index, row in zip(contexts, legal, strict=True):
+                rows[index] = row[: len(self._legal_sets[index])]
+        self.ranks.sum(rows)
         return rows
 
     @torch.no_grad()
@@ -86,13 +97,14 @@ class ContextScorer:
             hidden states of its contexts, shape (U, hidden).
         """
         logprobs = np.zeros(len(batch))
-        states: list[Tensor] = []
-        for contexts in self.passes(np.arange(len(batch.contexts))):
+        states = torch.zeros(len(batch.contexts), self._network.hidden_size, device=self._network.device)
+        for contexts in self._own_passes():
             legal, hidden = self.score(contexts)
-            states.append(hidden)
+            states[contexts[0] : contexts[-1] + 1] = hidden
             rows = np.flatnonzero((batch.context_of >= contexts[0]) & (batch.context_of <= contexts[-1]))
             logprobs[rows] = legal.cpu().numpy()[batch.context_of[rows] - contexts[0], batch.chosen[rows]]
-        return logprobs, torch.cat(states)
+        self.ranks.sum([torch.from_numpy(logprobs), states])
+        return logprobs, states
 
     def score_members(self, contexts: NDArray[np.int64], adapters: AdapterMembers) -> Tensor:
         """Run the contexts under many adapters in one batch.
@@ -112,6 +124,10 @@ class ContextScorer:
             sequences * members, torch.tensor(rows).repeat(members) + offsets, torch.tensor(columns).repeat(members)
         )
         return self._legal(logits, np.tile(contexts, members)).view(members, len(contexts), -1)
+
+    def _own_passes(self) -> list[NDArray[np.int64]]:
+        own = share(self.ranks, len(self._contexts))
+        return self.passes(own) if len(own) else []
 
     def _legal(self, logits: Tensor, contexts: NDArray[np.int64]) -> Tensor:
         ids, real = pad_legal([self._legal_sets[index] for index in contexts])

@@ -134,7 +134,7 @@ class SimPOLearner(GradientLearner[SimPOPlan]):
             "preference_loss": loss.detach(),
             "pair_accuracy": (gap.detach() > 0).float().mean(),
             **{name: term.detach() for name, term in regulariser.items()},
-            "kl": (log_ratio.exp() - 1 - log_ratio).mean(),
+            "kl": mini.row_mean(log_ratio.exp() - 1 - log_ratio),
         }
 
 

@@ -173,17 +173,27 @@ LEARNERS: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
 }
 
 
+def make_parts(kind: str, *, rate: float = 3e-3, seed: int = 0, **settings: Any) -> Any:
+    """Class, settings, learning rate and seed of a learner, light by default."""
+    learner, settings_class, light = LEARNERS[kind]
+    return learner, settings_class(**light | settings), LinearDecay(rate, 0.1, 100), seed
+
+
 @pytest.fixture(scope="session")
 def make_learner(tiny_learner: PolicyNetwork) -> Callable[..., Learner]:
     """A fresh learner, light by default, on the learners' own network or the one given."""
 
     def make(kind: str, *, network: PolicyNetwork | None = None, rate: float = 3e-3, seed: int = 0, **settings: Any):
-        learner, settings_class, light = LEARNERS[kind]
-        return learner(
-            network or tiny_learner, settings_class(**light | settings), LinearDecay(rate, 0.1, 100), seed=seed
-        )
+        learner, filled, decay, seed = make_parts(kind, rate=rate, seed=seed, **settings)
+        return learner(network or tiny_learner, filled, decay, seed=seed)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def learner_parts() -> Callable[..., tuple[type[Any], Any, LinearDecay, int]]:
+    """What `make_learner` makes a learner from, for one in another process."""
+    return make_parts
 
 
 @pytest.fixture(params=LEARNERS)
