@@ -11,6 +11,13 @@
     ├── AdapterMismatch(ValueError)    an adapter of another layout, base or digest
     ├── CheckpointCorrupt(ValueError)  a checkpoint that is incomplete or altered
     ├── SeedLogCorrupt(ValueError)     exit 2: a seed log that is damaged, or of another model or adapter
+    ├── EnvironmentFault(ValueError)   an environment that breaks its contract; fails its own episode and no more
+    │   ├── BadStep                    what came back from a reset or a step has another shape
+    │   ├── BadObservation             an observation outside of its space, or one that is no text
+    │   └── BadReward                  a reward that is not one finite number
+    ├── WorkerFailed(RuntimeError)     a rollout worker that must be started anew
+    │   ├── EngineFailed               the engine raised in the middle of its work
+    │   └── ThreadsExhausted           too many environments hang
     ├── ClusterError(RuntimeError)     exit 3: no cluster, or one that cannot hold the run
     └── RunFailed(RuntimeError)        exit 1: the run started and could not go on
         ├── ProcessLost                one of several processes that learn together died or does not answer
@@ -70,6 +77,34 @@ class SeedLogCorrupt(OlalError, ValueError):
     """A seed log that is damaged, belongs to another model or adapter, or does not go on where it should."""
 
     exit_code = 2
+
+
+class EnvironmentFault(OlalError, ValueError):
+    """An environment that does not keep to its contract."""
+
+
+class BadStep(EnvironmentFault):
+    """A reset or a step that returned something of another shape."""
+
+
+class BadObservation(EnvironmentFault):
+    """An observation outside of the space the environment declares, or one that is no text."""
+
+
+class BadReward(EnvironmentFault):
+    """A reward that is not one finite number."""
+
+
+class WorkerFailed(OlalError, RuntimeError):
+    """A rollout worker that cannot go on; a new one can."""
+
+
+class EngineFailed(WorkerFailed):
+    """An engine that raised in the middle of its work, after which nothing it holds can be relied on."""
+
+
+class ThreadsExhausted(WorkerFailed):
+    """So many environments hang that their threads have to be got rid of together with the process."""
 
 
 class ClusterError(OlalError, RuntimeError):

@@ -22,3 +22,9 @@ class RolloutConfig(Section):
     """Sampling temperature while training."""
     max_tokens: int = Field(default=64, ge=1)
     """Most tokens one action may have."""
+    max_parallel: int = Field(default=256, ge=1)
+    """Most episodes a worker plays at once; a streaming worker finds out how many of these pay."""
+    step_timeout_s: float = Field(default=60.0, gt=0)
+    """Most seconds one reset or step of an environment may take; then its episode fails and the worker goes on."""
+    episode_timeout_s: float = Field(default=3600.0, gt=0)
+    """Most seconds one episode may take."""

@@ -12,11 +12,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from olal.envs.check import check_observation, read_flag, read_reward, show
 from olal.envs.observations import render_observation
 from olal.envs.space_codecs import Names
 from olal.envs.spaces import discrete_grammar, space_grammar
 from olal.envs.toy_text import find_preset
-from olal.errors import EnvironmentUnknown
+from olal.errors import BadStep, EnvironmentUnknown
 from olal.grammar.action_grammar import ActionGrammar
 from olal.types import TimeStep
 
@@ -112,8 +113,13 @@ class GymnasiumEnv:
         return self._grammar.write(action)
 
     def reset(self, seed: int) -> TimeStep:
-        """Start the episode of a seed."""
-        observation, info = self.env.reset(seed=seed)
+        """Start the episode of a seed.
+
+        Raises:
+            EnvironmentFault: what the environment returned is not an observation of its space and an info.
+        """
+        observation, info = _parts(self.env.reset(seed=seed), "(observation, info)")
+        check_observation(observation, self.env.observation_space)
         self._turns, self._return, self._over = 0, 0.0, False
         self._read_mask(info)
         return TimeStep(self.render(observation))
@@ -134,17 +140,21 @@ class GymnasiumEnv:
         Raises:
             GrammarError: the action is not legal in this state.
             RuntimeError: there is no running episode.
-            ValueError: the environment paid a reward that is no finite number.
+            EnvironmentFault: what the environment returned is not five values, not a finite reward, not two flags, or
+                an observation outside of its space.
         """
         if self._over:
             raise RuntimeError("the episode is over; call reset(seed) to start another")
         self.action_grammar().write(action)
-        observation, paid, is_terminated, is_truncated, info = self.env.step(action)
-        reward = self._read_reward(paid)
+        observation, paid, is_terminated, is_truncated, info = _parts(
+            self.env.step(action), "(observation, reward, terminated, truncated, info)"
+        )
+        reward = read_reward(paid)
+        terminated, is_cut = read_flag(is_terminated), read_flag(is_truncated)
+        check_observation(observation, self.env.observation_space)
         self._turns += 1
         self._return += reward
-        terminated = bool(is_terminated)
-        truncated = not terminated and (bool(is_truncated) or self._turns >= self._max_turns)
+        truncated = not terminated and (is_cut or self._turns >= self._max_turns)
         self._over = terminated or truncated
         self._read_mask(info)
         success = self.preset.is_success(self._return, terminated) if self.preset and self._over else None
@@ -172,12 +182,13 @@ class GymnasiumEnv:
             raise ValueError(f"{self.name}: use_action_mask is on, but the info has no action_mask: {sorted(info)}")
         self._allowed = tuple(int(i) for i in np.flatnonzero(info["action_mask"]))
 
-    def _read_reward(self, reward: Any) -> float:
-        if isinstance(reward, np.ndarray | np.generic) and reward.ndim == 0:
-            reward = cast(Any, reward).item()
-        if not isinstance(reward, int | float) or not math.isfinite(reward):
-            raise ValueError(f"{self.name}: a reward must be one finite number, not {reward!r}")
-        return float(reward)
+
+def _parts(result: Any, shape: str) -> tuple[Any, ...]:
+    """What a method of the environment returned, taken apart; the last part is the info."""
+    parts = cast("tuple[Any, ...]", result) if isinstance(result, tuple) else ()
+    if len(parts) != shape.count(",") + 1 or not isinstance(parts[len(parts) - 1], Mapping):
+        raise BadStep(f"{shape} must be returned, not {show(result)}")
+    return parts
 
 
 def _count_numbers(space: Any) -> int:

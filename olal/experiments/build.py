@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from olal.inference import Engine
     from olal.models.lora_bank import LoraBank
     from olal.models.policy_network import PolicyNetwork
-    from olal.rollout import Collector, RewardFunction
+    from olal.rollout import Collector, Deadlines, EpisodeStream, RewardFunction
 
 
 def build_env(config: RunConfig) -> Environment:
@@ -114,7 +114,7 @@ def build_reward(config: RunConfig) -> RewardFunction | None:
 
 
 def build_collector(config: RunConfig, worker: int) -> Collector:
-    """Everything one rollout worker needs."""
+    """Everything one rollout worker needs to play in lockstep."""
     from olal.adapters import AdapterFollower
     from olal.rollout import Collector
 
@@ -124,6 +124,33 @@ def build_collector(config: RunConfig, worker: int) -> Collector:
         lambda env: PromptAgent(env.instructions),
         engine,
         worker=worker,
+        max_parallel=config.rollout.max_parallel,
         reward=build_reward(config),
         follower=AdapterFollower(build_seed_space(config, bank)),
+        limits=build_deadlines(config),
     )
+
+
+def build_stream(config: RunConfig, worker: int) -> EpisodeStream:
+    """Everything one rollout worker needs to play continuously."""
+    from olal.adapters import AdapterFollower
+    from olal.rollout import AdaptiveConcurrency, EpisodeStream
+
+    engine, bank = build_engine(config)
+    return EpisodeStream(
+        lambda: build_env(config),
+        lambda env: PromptAgent(env.instructions),
+        engine,
+        worker=worker,
+        reward=build_reward(config),
+        follower=AdapterFollower(build_seed_space(config, bank)),
+        limits=build_deadlines(config),
+        concurrency=AdaptiveConcurrency(config.rollout.max_parallel),
+    )
+
+
+def build_deadlines(config: RunConfig) -> Deadlines:
+    """How long environments may take."""
+    from olal.rollout import Deadlines
+
+    return Deadlines(step_s=config.rollout.step_timeout_s, episode_s=config.rollout.episode_timeout_s)

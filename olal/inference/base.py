@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, Score, ScoreRequest
+from olal.types import AdapterUpdate, Completion, EngineLoad, GenerateRequest, Message, Score, ScoreRequest
 
 
 class Engine(Protocol):
@@ -42,6 +42,10 @@ class Engine(Protocol):
     @property
     def num_unfinished(self) -> int:
         """Requests submitted whose completion has not been returned yet."""
+        ...
+
+    def load(self) -> EngineLoad:
+        """How much there is to do, and how much room is left; costs no more than a look."""
         ...
 
     def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:

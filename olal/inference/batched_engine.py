@@ -20,7 +20,7 @@ from olal.inference.row import Row
 from olal.inference.sampler import noise_key
 from olal.inference.speculation import Drafter
 from olal.models.policy_network import PolicyNetwork
-from olal.types import AdapterUpdate, Completion, GenerateRequest, Message, Score, ScoreRequest
+from olal.types import AdapterUpdate, Completion, EngineLoad, GenerateRequest, Message, Score, ScoreRequest
 
 
 class BatchedEngine(ABC):
@@ -74,6 +74,15 @@ class BatchedEngine(ABC):
     def _end(self, rows: Sequence[Row]) -> None:
         """Rows have stopped."""
 
+    @abstractmethod
+    def _kv_use(self) -> float:
+        """Part of the memory for keys and values that rows in the making hold."""
+
+    @property
+    def _num_preempted(self) -> int:
+        """Times that a row in the making lost its keys and values to another."""
+        return 0
+
     @property
     def adapter_version(self) -> int:
         """Version of the current adapter."""
@@ -88,6 +97,10 @@ class BatchedEngine(ABC):
     def num_unfinished(self) -> int:
         """Requests whose completion has not been returned yet."""
         return len(self._queue) + len(self._active) + len(self._finished)
+
+    def load(self) -> EngineLoad:
+        """How much there is to do, and how much room is left."""
+        return EngineLoad(len(self._active), len(self._queue), self._kv_use(), self._num_preempted)
 
     def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Prompt tokens by the model's chat template; without one, the contents joined by line breaks."""

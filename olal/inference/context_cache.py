@@ -41,7 +41,11 @@ class Context:
 
 
 class ContextCache:
-    """Least-recently-used contexts, bounded by bytes."""
+    """Least-recently-used contexts, bounded by bytes.
+
+    Attributes:
+        capacity_bytes: most memory the kept tensors may take.
+    """
 
     def __init__(self, capacity_bytes: int) -> None:
         """Start empty.
@@ -49,7 +53,7 @@ class ContextCache:
         Args:
             capacity_bytes: most memory the kept tensors may take.
         """
-        self._capacity_bytes = capacity_bytes
+        self.capacity_bytes = capacity_bytes
         self._size_bytes = 0
         self._entries: OrderedDict[tuple[str, tuple[int, ...]], Context] = OrderedDict()
         self._lengths: Counter[int] = Counter()
@@ -80,7 +84,7 @@ class ContextCache:
         self._entries[key] = context
         self._lengths[len(context.tokens)] += 1
         self._size_bytes += context.size_bytes
-        while self._size_bytes > self._capacity_bytes and len(self._entries) > 1:
+        while self._size_bytes > self.capacity_bytes and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
     def forget(self, adapter: str) -> None:

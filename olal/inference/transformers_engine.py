@@ -120,6 +120,11 @@ class TransformersEngine(BatchedEngine):
     def _forget(self, digest: str) -> None:
         self._runner.cache.forget(digest)
 
+    def _kv_use(self) -> float:
+        """By the contexts that rows build on, each counted once; others that are cached make way when need be."""
+        held = {id(row.near): row.near for row in self._active.values() if row.near is not None}
+        return sum(context.size_bytes for context in held.values()) / self._runner.cache.capacity_bytes
+
     def _round(self, rows: Sequence[Row]) -> None:
         """Let every row make its decision, and those that follow from accepted guesses."""
         started = time.perf_counter()

@@ -38,6 +38,8 @@ def to_json(trajectory: Trajectory) -> dict[str, Any]:
         "worker": trajectory.worker,
         "duration_s": trajectory.duration_s,
         "error": trajectory.error,
+        "failure": trajectory.failure,
+        "reason": trajectory.reason,
         "bootstrap": bootstrap,
         "grammars": grammars,
         "turns": [_turn_to_json(turn) for turn in trajectory.turns],
@@ -69,6 +71,8 @@ def from_json(row: dict[str, Any]) -> Trajectory:
         duration_s=_number(row["duration_s"]),
         bootstrap=None if cut is None else Bootstrap(tuple(cut["prompt_token_ids"]), grammars[cut["grammar"]]),
         error=row["error"],
+        failure=row.get("failure", ""),
+        reason=row.get("reason", ""),
     )
 
 

@@ -1,7 +1,23 @@
-"""Rollouts: one agent in many environments with one engine gives trajectories."""
+"""Rollouts: one agent in many environments with one engine gives trajectories, in lockstep or in a stream."""
 
+from olal.rollout.adapter_leases import AdapterLeases
 from olal.rollout.collector import Collector
+from olal.rollout.concurrency import AdaptiveConcurrency
+from olal.rollout.deadlines import Deadlines
 from olal.rollout.outcome import EpisodeOutcome, outcome_of, play_randomly
 from olal.rollout.reward import RewardFunction, pay
+from olal.rollout.stream import EpisodeStream, InFlight
 
-__all__ = ["Collector", "EpisodeOutcome", "RewardFunction", "outcome_of", "pay", "play_randomly"]
+__all__ = [
+    "AdapterLeases",
+    "AdaptiveConcurrency",
+    "Collector",
+    "Deadlines",
+    "EpisodeOutcome",
+    "EpisodeStream",
+    "InFlight",
+    "RewardFunction",
+    "outcome_of",
+    "pay",
+    "play_randomly",
+]

@@ -1,54 +1,26 @@
-"""Collector: plays many episodes at once with one engine and returns finished trajectories."""
+"""Collector: plays many episodes in lockstep with one engine and returns finished trajectories in order."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from olal.adapters import AdapterFollower, FollowerCounts
 from olal.agents import PromptAgent
 from olal.envs.base import Environment
 from olal.errors import ConfigError
-from olal.grammar import ActionGrammar
 from olal.inference import Engine
-from olal.rollout.reward import RewardFunction, pay
-from olal.types import (
-    AdapterUpdate,
-    Bootstrap,
-    Completion,
-    EpisodeTask,
-    GenerateRequest,
-    Perturbation,
-    SamplingParams,
-    TimeStep,
-    Trajectory,
-    Turn,
-)
+from olal.rollout.deadlines import Deadlines
+from olal.rollout.engine_guard import engine_guard
+from olal.rollout.episode import Episode
+from olal.rollout.player import Player
+from olal.rollout.reward import RewardFunction, pay_all
+from olal.types import AdapterUpdate, EpisodeTask, Perturbation, SamplingParams, Trajectory
 
 Reference = TypeVar("Reference")
-
-
-@dataclass(slots=True)
-class _Episode:
-    """One episode being played."""
-
-    task: EpisodeTask
-    env: Environment
-    started: float
-    step: TimeStep = field(default_factory=lambda: TimeStep(""))
-    prompt: tuple[int, ...] = ()
-    grammar: ActionGrammar | None = None
-    turns: list[Turn] = field(default_factory=list)
-    error: str = ""
-    duration_s: float = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        return bool(self.error) or self.step.is_last
 
 
 class Collector:
@@ -64,8 +36,10 @@ class Collector:
         max_parallel: int = 256,
         follower: AdapterFollower | None = None,
         reward: RewardFunction | None = None,
+        limits: Deadlines | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare an empty pool of environments.
+        """Make the first environment, from which the agent is made.
 
         Args:
             make_env: builds one environment; environments are reused from episode to episode.
@@ -75,22 +49,32 @@ class Collector:
             max_parallel: most episodes played at once.
             follower: rebuilds adapters that are published as seeds; None where whole ones alone are loaded.
             reward: pays in the environment's place; None leaves its rewards.
+            limits: of environments and episodes; None for the defaults.
+            clock: monotonic seconds.
         """
-        self._make_env = make_env
         self._engine = engine
         self._worker = worker
         self._max_parallel = max_parallel
         self._follower = follower
         self._reward = reward
-        self._pool: list[Environment] = []
-        self._agent = make_agent(self._environment(0))
-        self._prompts: dict[str, tuple[int, ...]] = {}
+        self._limits, self._clock = limits or Deadlines(), clock
+        self._player = Player(make_env, make_agent, engine, self._limits, clock)
         self._members: dict[Perturbation, str] = {}
+
+    @property
+    def num_abandoned(self) -> int:
+        """Environments that hung and were left behind so far."""
+        return self._player.num_abandoned
 
     def collect(self, tasks: Sequence[EpisodeTask], sampling: SamplingParams) -> list[Trajectory]:
         """Play every task to its end under the engine's present adapter.
 
-        An environment that raises ends its own episode, whose trajectory then carries the error; the others go on.
+        An environment that raises, hangs or breaks its contract ends its own episode, whose trajectory then carries the
+        error; the others go on.
+
+        Raises:
+            EngineFailed: the engine raised.
+            ThreadsExhausted: too many environments hang.
         """
         done: list[Trajectory] = []
         for start in range(0, len(tasks), self._max_parallel):
@@ -105,9 +89,7 @@ class Collector:
         Raises:
             ConfigError: the reward function does not give one finite number per turn.
         """
-        if self._reward is None:
-            return list(trajectories)
-        return [one if one.error else pay(one, self._reward) for one in trajectories]
+        return pay_all(trajectories, self._reward)
 
     def load_adapter(self, update: AdapterUpdate) -> None:
         """Act under another adapter from the next episode on.
@@ -138,10 +120,8 @@ class Collector:
         return replace(follower.counts)
 
     def close(self) -> None:
-        """Close every environment of the pool."""
-        for env in self._pool:
-            env.close()
-        self._pool.clear()
+        """Close every environment."""
+        self._player.close()
 
     @contextlib.contextmanager
     def _members_of(self, tasks: Sequence[EpisodeTask]) -> Iterator[None]:
@@ -165,95 +145,30 @@ class Collector:
         return self._follower
 
     def _play(self, tasks: Sequence[EpisodeTask], sampling: SamplingParams) -> list[Trajectory]:
-        episodes = [_Episode(task, self._environment(i), time.monotonic()) for i, task in enumerate(tasks)]
+        episodes = [self._episode(task) for task in tasks]
         for episode in episodes:
-            self._guard(episode, lambda e=episode: self._observe(e, e.env.reset(e.task.seed)))
+            self._player.start(episode)
+            if not self._player.is_measured:
+                self._settle(episodes)  # the first one alone, which says how to run the others
+        self._settle(episodes)
         while running := [episode for episode in episodes if not episode.is_over]:
-            requests = [self._request(episode, sampling) for episode in running]
-            for episode, request, completion in zip(running, requests, self._engine.generate(requests), strict=True):
-                self._guard(episode, lambda e=episode, r=request, c=completion: self._act(e, r, c))
-        return [self._trajectory(episode) for episode in episodes]
+            requests = [episode.request(sampling) for episode in running]
+            for episode in running:
+                episode.where, episode.since = "engine", self._clock()
+            with engine_guard():
+                completions = self._engine.generate(requests)
+            for episode, completion in zip(running, completions, strict=True):
+                self._player.play(episode, completion)
+            self._settle(episodes)
+        return [episode.trajectory(self._worker) for episode in episodes]
 
-    def _guard(self, episode: _Episode, act: Callable[[], None]) -> None:
-        """Run code of the environment; whatever it raises fails this episode alone, and its object is not reused."""
-        try:
-            act()
-        except Exception as error:
-            episode.error = f"{type(error).__name__}: {error}".splitlines()[0]
-            self._replace(episode.env)
-        if episode.is_over:
-            episode.duration_s = time.monotonic() - episode.started
+    def _settle(self, episodes: Sequence[Episode]) -> None:
+        """Wait until every environment has answered, or has had its time."""
+        while self._player.num_at_work:
+            self._player.wait(self._limits.step_s)
+            self._player.expire(episodes)
 
-    def _replace(self, broken: Environment) -> None:
-        with contextlib.suppress(Exception):
-            broken.close()
-        self._pool = [self._make_env() if env is broken else env for env in self._pool]
-
-    def _observe(self, episode: _Episode, step: TimeStep) -> None:
-        episode.step = step
-        if not step.terminated:
-            episode.grammar = episode.env.action_grammar()
-            episode.prompt = self._prompt(step.observation)
-
-    def _act(self, episode: _Episode, request: GenerateRequest, completion: Completion) -> None:
-        assert episode.grammar is not None
-        observation, prompt = episode.step.observation, request.prompt_token_ids
-        if completion.stop_reason != "grammar":
-            episode.turns.append(Turn(observation, prompt, request.grammar, completion, 0.0))
-            episode.error = _why_unusable(completion)
-            return
-        step = episode.env.step(episode.grammar.parse(completion.text))
-        if not math.isfinite(step.reward):
-            raise ValueError(f"a reward must be a finite number: {step.reward}")
-        episode.turns.append(Turn(observation, prompt, request.grammar, completion, step.reward))
-        self._observe(episode, step)
-
-    def _request(self, episode: _Episode, sampling: SamplingParams) -> GenerateRequest:
-        assert episode.grammar is not None
-        task = episode.task
-        member = self._digest(task)
-        stream = task.episode_id if member is None else task.group
-        seed = (task.seed << 80) + (stream << 32) + len(episode.turns)
-        return GenerateRequest(episode.prompt, episode.grammar.spec, sampling, seed, adapter=member)
-
-    def _digest(self, task: EpisodeTask) -> str | None:
-        """Digest of the perturbed adapter a task is played under; None for the engine's current one."""
-        return None if task.perturbation is None else self._members[task.perturbation]
-
-    def _prompt(self, observation: str) -> tuple[int, ...]:
-        prompt = self._prompts.get(observation)
-        if prompt is None:
-            if len(self._prompts) > 10_000:
-                self._prompts.clear()
-            prompt = self._prompts[observation] = self._engine.encode(self._agent.messages(observation))
-        return prompt
-
-    def _environment(self, index: int) -> Environment:
-        while len(self._pool) <= index:
-            self._pool.append(self._make_env())
-        return self._pool[index]
-
-    def _trajectory(self, episode: _Episode) -> Trajectory:
-        is_cut = episode.step.truncated and not episode.step.terminated and not episode.error
-        return Trajectory(
-            task=episode.task,
-            turns=tuple(episode.turns),
-            terminated=episode.step.terminated,
-            truncated=episode.step.truncated,
-            success=episode.step.success,
-            adapter_version=self._engine.adapter_version,
-            adapter_digest=self._digest(episode.task) or self._engine.adapter_digest,
-            worker=self._worker,
-            duration_s=episode.duration_s,
-            bootstrap=Bootstrap(episode.prompt, episode.grammar.spec) if is_cut and episode.grammar else None,
-            error=episode.error,
-        )
-
-
-def _why_unusable(completion: Completion) -> str:
-    """One line on a completion that is no action."""
-    if completion.stop_reason == "error":
-        return completion.error
-    if completion.stop_reason == "length":
-        return f"the action was cut after {len(completion.token_ids)} tokens; raise rollout.max_tokens"
-    return f"the action was not finished: {completion.stop_reason}"
+    def _episode(self, task: EpisodeTask) -> Episode:
+        member = None if task.perturbation is None else self._members[task.perturbation]
+        digest = member or self._engine.adapter_digest
+        return Episode(task, self._engine.adapter_version, digest, self._clock(), adapter=member)

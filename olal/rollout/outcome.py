@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from olal.envs.base import Environment
-from olal.types import DraftStatistics, EpisodeTask, Trajectory
+from olal.rollout.episode import failure_of
+from olal.types import DraftStatistics, EpisodeTask, FailureKind, FailureReason, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,12 @@ class EpisodeOutcome:
         num_passes: model passes its actions waited for.
         drafts: what speculation proposed and how much of it was kept.
         num_forced: of its tokens, those that were the only legal one.
-        duration_s: wall time; plays no part in comparisons.
+        duration_s: wall time from reset to end; plays no part in comparisons.
+        episode_id: of its task.
+        failure: whose fault it was that it failed; empty where it did not.
+        reason: what happened then, in one word to count by.
+        worker: index of the rollout worker.
+        adapter_version: version under which it was played.
     """
 
     episode_return: float
@@ -37,6 +43,11 @@ class EpisodeOutcome:
     drafts: DraftStatistics = field(default_factory=DraftStatistics)
     num_forced: int = 0
     duration_s: float = field(default=0.0, compare=False)
+    episode_id: int = -1
+    failure: FailureKind = ""
+    reason: FailureReason = ""
+    worker: int = 0
+    adapter_version: int = 0
 
 
 def outcome_of(trajectory: Trajectory) -> EpisodeOutcome:
@@ -52,6 +63,11 @@ def outcome_of(trajectory: Trajectory) -> EpisodeOutcome:
         DraftStatistics.total(turn.completion.drafts for turn in trajectory.turns),
         sum(sum(turn.completion.forced) for turn in trajectory.turns),
         trajectory.duration_s,
+        trajectory.task.episode_id,
+        trajectory.failure,
+        trajectory.reason,
+        trajectory.worker,
+        trajectory.adapter_version,
     )
 
 
@@ -74,5 +90,16 @@ def _play_randomly(env: Environment, task: EpisodeTask) -> EpisodeOutcome:
             step = env.step(env.sample_action((task.seed << 16) + turns))
             turns, total = turns + 1, total + step.reward
     except Exception as error:  # whatever an environment raises fails its own episode
-        return EpisodeOutcome(total, None, turns, 0, 0, f"{type(error).__name__}: {error}".splitlines()[0])
-    return EpisodeOutcome(total, step.success, turns, 0, 0, "")
+        failure = failure_of(error)
+        return EpisodeOutcome(
+            total,
+            None,
+            turns,
+            0,
+            0,
+            failure.message,
+            episode_id=task.episode_id,
+            failure=failure.kind,
+            reason=failure.reason,
+        )
+    return EpisodeOutcome(total, step.success, turns, 0, 0, "", episode_id=task.episode_id)

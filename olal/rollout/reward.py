@@ -48,3 +48,14 @@ def pay(trajectory: Trajectory, function: RewardFunction) -> Trajectory:
         for turn, reward in zip(trajectory.turns, rewards, strict=True)
     ]
     return replace(trajectory, turns=tuple(turns))
+
+
+def pay_all(trajectories: Sequence[Trajectory], function: RewardFunction | None) -> list[Trajectory]:
+    """What a learner is to see: those that did not fail paid by `function`, where there is one.
+
+    Raises:
+        ConfigError: it does not give one finite number per turn.
+    """
+    if function is None:
+        return list(trajectories)
+    return [one if one.error else pay(one, function) for one in trajectories]

@@ -11,6 +11,8 @@ from olal.types.completion import (
     ScoreRequest,
     StopReason,
 )
+from olal.types.engine_load import EngineLoad
+from olal.types.failure import Failure, FailureKind, FailureReason
 from olal.types.grammar_spec import GrammarSpec
 from olal.types.messages import Message
 from olal.types.timestep import TimeStep
@@ -23,7 +25,11 @@ __all__ = [
     "Bootstrap",
     "Completion",
     "DraftStatistics",
+    "EngineLoad",
     "EpisodeTask",
+    "Failure",
+    "FailureKind",
+    "FailureReason",
     "GenerateRequest",
     "GrammarSpec",
     "Message",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from olal.types.adapter_delta import Perturbation
 from olal.types.completion import Completion
+from olal.types.failure import FailureKind, FailureReason
 from olal.types.grammar_spec import GrammarSpec
 
 
@@ -78,6 +79,8 @@ class Trajectory:
         bootstrap: the state after the last turn of a truncated episode.
         error: one line when the episode failed, else empty; a failed episode is never trained on.
         weight: importance weight of its draw from the replay buffer; set when it is drawn, not part of what happened.
+        failure: whose fault that was; empty where nothing failed.
+        reason: what happened, in one word to count by.
     """
 
     task: EpisodeTask
@@ -92,6 +95,8 @@ class Trajectory:
     bootstrap: Bootstrap | None = None
     error: str = ""
     weight: float = 1.0
+    failure: FailureKind = ""
+    reason: FailureReason = ""
 
     @property
     def episode_return(self) -> float:

@@ -25,7 +25,7 @@ def through_text(trajectory: Trajectory) -> Trajectory:
         {},
         {"bootstrap": None, "terminated": True, "truncated": False, "success": True},
         {"success": False},
-        {"turns": (), "bootstrap": None, "error": "ValueError: broke"},
+        {"turns": (), "bootstrap": None, "error": "broke", "failure": "data", "reason": "env_raised"},
         {"turns": ()},
     ],
     ids=["cut", "solved", "not solved", "failed", "cut at once"],

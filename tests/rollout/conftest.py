@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,17 @@ import pytest
 from olal.agents import PromptAgent
 from olal.errors import GrammarError
 from olal.grammar import ActionGrammar
-from olal.rollout import Collector
-from olal.types import AdapterUpdate, Completion, EpisodeTask, GenerateRequest, GrammarSpec, Message, TimeStep
+from olal.rollout import AdaptiveConcurrency, Collector, Deadlines, EpisodeStream
+from olal.types import (
+    AdapterUpdate,
+    Completion,
+    EngineLoad,
+    EpisodeTask,
+    GenerateRequest,
+    GrammarSpec,
+    Message,
+    TimeStep,
+)
 
 
 @dataclass
@@ -25,6 +35,14 @@ class ScriptedEngine:
     adapter_digest: str = "d3"
     batches: list[list[GenerateRequest]] = field(default_factory=list)
     loaded: list[int] = field(default_factory=list)
+    unloaded: list[str] = field(default_factory=list)
+    width: int = 1000
+    dies_at: int = -1
+    present_load: EngineLoad = field(default_factory=lambda: EngineLoad(0, 0, 0.0))
+    submitted: list[GenerateRequest] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+    waiting: dict[int, GenerateRequest] = field(default_factory=dict)
+    num_steps: int = 0
 
     def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
         return tuple(map(ord, messages[-1].content))
@@ -33,12 +51,39 @@ class ScriptedEngine:
         self.batches.append(list(requests))
         return [self._complete(self.say(request)) for request in requests]
 
+    def load(self) -> EngineLoad:
+        return self.present_load
+
+    def submit(self, request: GenerateRequest) -> int:
+        self.submitted.append(request)
+        self.waiting[len(self.submitted)] = request
+        return len(self.submitted)
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """Answers the oldest `width` requests."""
+        self.num_steps += 1
+        if self.num_steps == self.dies_at:
+            raise OSError("the device is gone")
+        due = list(self.waiting.items())[: self.width]
+        self.batches.append([request for _, request in due])
+        self.waiting = dict(list(self.waiting.items())[self.width :])
+        return [(number, self._complete(self.say(request))) for number, request in due]
+
+    def cancel(self, request_id: int) -> None:
+        self.cancelled.append(request_id)
+        self.waiting.pop(request_id, None)
+
+    def unload_adapter(self, digest: str) -> None:
+        self.unloaded.append(digest)
+
     def _complete(self, text: str) -> Completion:
         ids, zeros = tuple(map(ord, text)), (0.0,) * len(text)
         return Completion(ids, text, zeros, (True,) * len(text), zeros, self.adapter_version, self.stop_reason, 0)
 
-    def load_adapter(self, update: AdapterUpdate) -> None:
+    def load_adapter(self, update: AdapterUpdate, *, is_current: bool = True) -> None:
         self.loaded.append(update.version)
+        if not is_current:
+            return
         self.adapter_version, self.adapter_digest = update.version, update.digest
 
 
@@ -105,12 +150,26 @@ class Stage:
     collector: Collector
 
 
+@dataclass
+class StreamStage:
+    """A stream with everything it was given."""
+
+    engine: ScriptedEngine
+    envs: list[ScriptedEnv]
+    stream: EpisodeStream
+
+
 @pytest.fixture
 def stage() -> Callable[..., Stage]:
     """A collector of scripted episodes; every environment it makes is kept in `envs`."""
 
     def make(
-        lengths: Mapping[int, int], *, engine: ScriptedEngine | None = None, max_parallel: int = 256, **script: Any
+        lengths: Mapping[int, int],
+        *,
+        engine: ScriptedEngine | None = None,
+        max_parallel: int = 256,
+        clock: Callable[[], float] = time.monotonic,
+        **script: Any,
     ) -> Stage:
         envs: list[ScriptedEnv] = []
 
@@ -120,7 +179,37 @@ def stage() -> Callable[..., Stage]:
 
         engine = engine or ScriptedEngine()
         agent = lambda env: PromptAgent(env.instructions)  # noqa: E731
-        return Stage(engine, envs, Collector(make_env, agent, engine, worker=7, max_parallel=max_parallel))
+        return Stage(engine, envs, Collector(make_env, agent, engine, worker=7, max_parallel=max_parallel, clock=clock))
+
+    return make
+
+
+@pytest.fixture
+def stream() -> Callable[..., StreamStage]:
+    """A stream of scripted episodes; every environment it makes is kept in `envs`."""
+
+    def make(
+        lengths: Mapping[int, int],
+        *,
+        engine: ScriptedEngine | None = None,
+        limits: Deadlines | None = None,
+        most: int = 256,
+        start: int = 8,
+        env: type[ScriptedEnv] = ScriptedEnv,
+        **script: Any,
+    ) -> StreamStage:
+        envs: list[ScriptedEnv] = []
+
+        def make_env() -> ScriptedEnv:
+            envs.append(env(lengths, **script))
+            return envs[-1]
+
+        engine = engine or ScriptedEngine()
+        agent = lambda env: PromptAgent(env.instructions)  # noqa: E731
+        limit = AdaptiveConcurrency(most, start=start)
+        return StreamStage(
+            engine, envs, EpisodeStream(make_env, agent, engine, worker=7, limits=limits, concurrency=limit)
+        )
 
     return make
 

@@ -22,7 +22,18 @@ def test_an_outcome_counts_turns_tokens_and_cut_answers() -> None:
     turns = (turn(3, "grammar", 1.0), turn(4, "length", -0.25), turn(2, "grammar", 0.5))
     trajectory = Trajectory(EpisodeTask(1, 2), turns, True, False, True, 0, "", error="late")
 
-    assert outcome_of(trajectory) == EpisodeOutcome(1.25, True, 3, 9, 1, "late", num_passes=3)
+    assert outcome_of(trajectory) == EpisodeOutcome(1.25, True, 3, 9, 1, "late", num_passes=3, episode_id=1)
+
+
+def test_an_outcome_says_which_episode_it_was_and_how_it_failed() -> None:
+    trajectory = Trajectory(
+        EpisodeTask(31, 2), (), False, False, None, 5, "", 3, 0.5, error="late", failure="data", reason="env_timeout"
+    )
+
+    outcome = outcome_of(trajectory)
+
+    assert (outcome.episode_id, outcome.worker, outcome.adapter_version, outcome.duration_s) == (31, 3, 5, 0.5)
+    assert (outcome.failure, outcome.reason) == ("data", "env_timeout")
 
 
 def test_an_outcome_tells_forced_tokens_and_its_duration_apart_from_the_rest() -> None:
@@ -63,6 +74,7 @@ def test_random_play_goes_on_after_a_failure(scripted_env: Callable[..., Any], t
     failed, fine = play_randomly(env, tasks(1, 2))
 
     assert failed.error.startswith("RuntimeError: broke in step")
+    assert (failed.failure, failed.reason, failed.episode_id) == ("data", "env_raised", 100)
     assert len(failed.error.splitlines()) == 1
     assert (fine.error, fine.num_turns) == ("", 2)
 

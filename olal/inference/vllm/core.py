@@ -97,6 +97,16 @@ class VllmCore:
         self._adapter_ids: dict[str, int] = {}
         self._ids = itertools.count(1)
 
+    @property
+    def kv_use(self) -> float:
+        """Part of the blocks of the KV cache that sequences hold."""
+        return float(self._core.scheduler.kv_cache_manager.usage)
+
+    @property
+    def num_preempted(self) -> int:
+        """Sequences that lost their blocks to others so far."""
+        return int(self._core.scheduler.num_preempted)
+
     def add(
         self, name: str, tokens: Sequence[int], adapter: str, grammar: str | None = None, prefix: Sequence[int] = ()
     ) -> None:

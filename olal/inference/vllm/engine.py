@@ -123,6 +123,15 @@ class VllmEngine(BatchedEngine):
         """Give up the model and its memory."""
         self._core.close()
 
+    def _kv_use(self) -> float:
+        """By vLLM's own count of blocks; cached ones that nobody uses are free."""
+        return self._core.kv_use
+
+    @property
+    def _num_preempted(self) -> int:
+        """Rows that vLLM threw out of its batch for want of blocks, to be computed again."""
+        return self._core.num_preempted
+
     def _tensors_of(self, digest: str) -> dict[str, NDArray[np.float32]]:
         return self._layout.split(self._adapters.resolve(digest).flat.numpy())
 

@@ -38,6 +38,7 @@ class ForcedScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what vLLM hands every scheduler, and let its grammars be olal's canonical texts."""
         super().__init__(*args, **kwargs)
+        self.num_preempted = 0
         self.structured_output_manager.backend = CanonicalGuidance.of(self.vllm_config, self.structured_output_manager)
         self.structured_output_manager._use_async_grammar_compilation = False
 
@@ -47,6 +48,11 @@ class ForcedScheduler(Scheduler):  # type: ignore[misc]
         if prefix:
             request.structured_output_request.grammar.accept_tokens(request.request_id, prefix)
         super().add_request(request)
+
+    def _preempt_request(self, *args: Any, **kwargs: Any) -> Any:
+        """Throw a request out of the batch for want of blocks, and count that."""
+        self.num_preempted += 1
+        return super()._preempt_request(*args, **kwargs)
 
     def update_draft_token_ids(self, draft_token_ids: Any) -> None:
         """Give every request of the last pass its next draft."""
