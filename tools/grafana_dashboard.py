@@ -93,7 +93,7 @@ ROWS: dict[str, tuple[Plot, ...]] = {
         Plot("Rollout workers", "Workers that answer.", "none", {"": present(registry.ROLLOUTS_ALIVE)}, is_number=True),
         Plot("Success", "Of the last 5 minutes.", "percentunit", {"": success("5m")}, is_number=True),
         Plot(
-            "Alarms", "Updates of the last hour that looked wrong.", "none",
+            "Alarms", "What looked wrong in the last hour.", "none",
             {"": grown(registry.ALARMS, window="1h")}, is_number=True,
         ),
         Plot(
@@ -128,7 +128,7 @@ ROWS: dict[str, tuple[Plot, ...]] = {
             "Legal mass", "Mean log-probability that the unrestricted model gives to the legal tokens, in nats.",
             "none", {"": present(registry.LOG_LEGAL_MASS)},
         ),
-        Plot("Alarms", "Per update, by kind.", "none", {"{{alarm}}": grown(registry.ALARMS, "alarm", window=WINDOW)}),
+        Plot("Alarms", "By name.", "none", {"{{alarm}}": grown(registry.ALARMS, "alarm", window=WINDOW)}),
     ),
     "Where the time goes": (
         Plot(

@@ -33,6 +33,7 @@ class RunMetrics:
         metrics.updated(row)                        # after every update
         metrics.checkpointed(seconds)
         metrics.restarted("rollout")                # an actor died and was started anew
+        metrics.alarmed("stall")                    # something else that an operator must know
 
     Seconds of idleness are what is left of the wall time since it was made: a worker is busy while it plays or loads
     an adapter, the learner while it makes an update.
@@ -78,7 +79,8 @@ class RunMetrics:
         """Take note of the episodes that workers have played."""
         for report in reports:
             self._rollout_idle_s.spend(report.duration_s + report.sync_s)
-            self._meter.observe(registry.WEIGHT_SYNC_SECONDS, report.sync_s, self._labels)
+            if report.sync_s > 0:
+                self._meter.observe(registry.WEIGHT_SYNC_SECONDS, report.sync_s, self._labels)
         outcomes = [outcome for report in reports for outcome in report.outcomes]
         for outcome in outcomes:
             self._count(registry.EPISODES, 1, outcome=_ending(outcome))
@@ -118,7 +120,11 @@ class RunMetrics:
                 self._count(registry.DROPPED_EPISODES, value, role="learner", reason=name.removeprefix("dropped_"))
         self._count_to(registry.ADAPTER_MISMATCHES, row.extra.get("adapter_mismatches", 0.0))
         for alarm in row.alarms:
-            self._count(registry.ALARMS, 1, alarm=alarm)
+            self.alarmed(alarm)
+
+    def alarmed(self, alarm: str) -> None:
+        """Take note of something that looks wrong, by its name; the alarms of updates are counted with them."""
+        self._count(registry.ALARMS, 1, alarm=alarm)
 
     def checkpointed(self, seconds: float) -> None:
         """Take note of a checkpoint and the time it took."""

@@ -126,7 +126,9 @@ LOG_LEGAL_MASS = Metric(
     "olal_log_legal_mass_nats", "gauge", "Mean log probability that the unrestricted model gives to legal tokens.",
     _RUN, unit="nats",
 )  # fmt: skip
-ALARMS = Metric("olal_alarms_total", "counter", "Updates that looked wrong, by what was wrong.", (*_RUN, _ALARM))
+ALARMS = Metric(
+    "olal_alarms_total", "counter", "What looked wrong, in an update or around it, by name.", (*_RUN, _ALARM)
+)
 CHECKPOINT_SECONDS = Metric(
     "olal_checkpoint_seconds", "histogram", "Time of writing one checkpoint.", _RUN, unit="seconds", buckets=_LONG_S
 )

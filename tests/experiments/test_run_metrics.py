@@ -6,12 +6,11 @@ are the wall time that no reported work explains.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from olal.actors import ReplayStatus, RolloutReport
 from olal.experiments.progress import UpdateRow
 from olal.experiments.run_metrics import RunMetrics
 from olal.metrics import LabelBounds, registry
@@ -21,6 +20,11 @@ from olal.types import DraftStatistics
 
 ROW = UpdateRow(1, 8, 0, 0, 0.5, None, 0, 64, staleness=1.5, learner_step_s=2.0, elapsed_s=9, failed_episodes=0)
 SOLVED = EpisodeOutcome(1.0, True, 3, 21, 1, "", 4, DraftStatistics((5, 2), (4, 0)), num_forced=15, duration_s=0.5)
+
+
+def report(*outcomes: EpisodeOutcome, duration_s: float = 0.0, sync_s: float = 0.0) -> SimpleNamespace:
+    """What is read of a worker's report."""
+    return SimpleNamespace(outcomes=outcomes, duration_s=duration_s, sync_s=sync_s)
 
 
 class RecordingMeter:
@@ -92,9 +96,7 @@ def test_reports_of_several_workers_add_up(metrics, meter):
         replace(SOLVED, error="the action was cut after 9 tokens; raise rollout.max_tokens"),
     ]
 
-    metrics.played(
-        [RolloutReport(tuple(outcomes[:2]), 1.0, 1, sync_s=0.25), RolloutReport(tuple(outcomes[2:]), 2.0, 2)]
-    )
+    metrics.played([report(*outcomes[:2], sync_s=0.25), report(*outcomes[2:])])
 
     ended = {key[1]: value for key, value in meter.values.items() if key[0] == "olal_episodes_total"}
     assert ended == {"solved": 1, "unsolved": 1, "unrated": 1, "failed": 2}
@@ -103,7 +105,7 @@ def test_reports_of_several_workers_add_up(metrics, meter):
     counts = {"env_steps": 15, "tokens_generated": 105, "forced_tokens": 75, "model_passes": 20, "cut_actions": 5}
     counts |= {"draft_tokens_proposed": 35, "draft_tokens_accepted": 20}
     assert {name: meter.values[f"olal_{name}_total",] for name in counts} == counts
-    assert meter.observed["olal_weight_sync_seconds"] == [0.25, 0.0]
+    assert meter.observed["olal_weight_sync_seconds"] == [0.25]  # the second worker did not ask for an adapter
     assert meter.observed["olal_episode_seconds"] == [0.5] * 5
 
 
@@ -123,7 +125,7 @@ def test_an_update_sets_what_the_learner_says_of_itself(metrics, meter):
 
 def test_drops_of_the_buffer_are_counted_by_what_their_total_grows(metrics, meter):
     for evicted in (3, 3, 5, 1):  # the last buffer has started anew
-        metrics.replay(ReplayStatus(10, 64, Ledger(dropped=Counter(evicted=evicted))))
+        metrics.replay(SimpleNamespace(episodes=10, capacity=64, ledger=Ledger(dropped={"evicted": evicted})))
 
     assert meter.values["olal_dropped_episodes_total", "replay", "evicted"] == 6
     assert (meter.values["olal_replay_episodes",], meter.values["olal_replay_capacity_episodes",]) == (10, 64)
@@ -132,7 +134,7 @@ def test_drops_of_the_buffer_are_counted_by_what_their_total_grows(metrics, mete
 def test_idle_seconds_are_the_wall_time_without_work(metrics, meter, clock):
     metrics.workers(alive=2, in_flight=8, lags={0: 0, 1: 3})
     clock.now += 10  # 20 worker seconds, of which 7 are explained
-    metrics.played([RolloutReport((SOLVED,), 6.0, 1, sync_s=1.0)])
+    metrics.played([report(SOLVED, duration_s=6.0, sync_s=1.0)])
     metrics.updated(ROW)
 
     assert meter.values["olal_learner_idle_seconds_total",] == 8
@@ -145,15 +147,17 @@ def test_work_that_is_reported_late_is_taken_from_later_idleness(metrics, meter,
     metrics.workers(alive=1, in_flight=1)
     for busy_s in (0.0, 18.0, 0.0):
         clock.now += 10
-        metrics.played([RolloutReport((), busy_s, 1)])
+        metrics.played([report(duration_s=busy_s)])
         metrics.updated(ROW)
 
     assert meter.values["olal_rollout_idle_seconds_total",] == 12
 
 
-def test_restarts_and_checkpoints_are_counted(metrics, meter):
+def test_restarts_alarms_and_checkpoints_are_counted(metrics, meter):
     metrics.restarted("rollout")
+    metrics.alarmed("stall")
     metrics.checkpointed(0.125)
 
     assert meter.values["olal_actor_restarts_total", "rollout"] == 1
+    assert meter.values["olal_alarms_total", "stall"] == 1
     assert meter.observed["olal_checkpoint_seconds"] == [0.125]
