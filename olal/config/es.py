@@ -14,6 +14,8 @@ class ESConfig(LearnerCommon):
 
     kind: Literal["es"] = "es"
     """Which learner this is."""
+    num_processes: int = Field(default=1, ge=1, le=1)
+    """One process: the learner of es never runs the model."""
     learning_rate: float = Field(default=0.05, gt=0)
     """Length of the first step, per coordinate, along a direction that is one spread of returns better."""
     sigma: float = Field(default=0.05, gt=0)

@@ -20,10 +20,12 @@ class LearnerCommon(Section):
     """Share of the learning rate left at the last update; the way there is linear over the learner's updates."""
     gamma: float = Field(default=0.99, ge=0, le=1)
     """Discount of rewards by turn."""
+    num_processes: int = Field(default=1, ge=1)
+    """Processes that share the learner's model passes, a GPU each; of several stages the most count."""
     num_cpus: float = Field(default=0.0, ge=0)
-    """CPU cores reserved for the learner."""
+    """CPU cores reserved for each process of the learner."""
     num_gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """GPUs reserved for the learner; auto shares out what the cluster has."""
+    """GPUs reserved for each process of the learner; auto shares out what the cluster has."""
 
 
 class GradientConfig(LearnerCommon):

@@ -75,6 +75,11 @@ class RunConfig(Section):
         """Learner updates of the whole run."""
         return sum(stage.updates for stage in self.plan)
 
+    @property
+    def num_learner_processes(self) -> int:
+        """Processes of the learner."""
+        return max(stage.learner.num_processes for stage in self.plan)
+
     def stage_at(self, version: int) -> tuple[StageConfig, int]:
         """The stage that makes the update after `version`, and the version at which it started."""
         start = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from olal.config import RunConfig
@@ -32,14 +33,28 @@ BUILT_IN: Mapping[str, str] = {
 def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
     """The learner and the bank whose layout its checkpoints are written in.
 
+    A learner on several processes starts the others from here, and so must be built in a Ray actor.
+
     Raises:
         ConfigError: a class of the user's cannot be had.
         ModelInvalid: the model cannot be loaded or has no module to adapt.
     """
+    if config.num_learner_processes == 1:
+        return build_replica(config)
+    from olal.actors.learner_group import LearnerGroup, SeedLearnerGroup
+
+    kinds = [stage.learner.kind for stage in config.plan]
+    group_class = SeedLearnerGroup if kinds == ["mezo"] else LearnerGroup
+    group = group_class(partial(build_replica, config), config.num_learner_processes)
+    return group, group.learned_on
+
+
+def build_replica(config: RunConfig) -> tuple[Any, LoraBank]:
+    """The learner of one process; see `build_learner`."""
     from olal.learners.staged import StagedLearner
 
     network = build_network(config)
-    learners: list[Learner] = []
+    learners: list[Any] = []
     since = 0
     for number, stage in enumerate(config.plan):
         part = config.model_copy(update={"learner": stage.learner, "seed": config.seed + number})

@@ -122,7 +122,9 @@ def _lack(config: RunConfig, placement: Placement, nodes: Sequence[NodeReport], 
     wait = f"; where nodes are still starting, raise cluster.placement_timeout_s: {timeout_s:g}"
     if room is None:
         ask = f"{learner[0]:g} CPU and {learner[1]:g} GPU on one node"
-        return f"the cluster can never place the learner: it wants {ask}; lower learner.num_cpus or num_gpus{wait}"
+        ask += f" for each of {placement.learner_processes} processes" if placement.learner_processes > 1 else ""
+        less = "num_cpus, num_gpus or num_processes" if placement.learner_processes > 1 else "num_cpus or num_gpus"
+        return f"the cluster can never place the learner: it wants {ask}; lower learner.{less}{wait}"
     detail = ", ".join(short) or f"each wants {rollout[0]:g} CPU and {rollout[1]:g} GPU on one node, which {room} find"
     return (
         f"the cluster can never place {workers} workers: {detail}; use --workers {max(room, 1)}, add nodes, or lower "

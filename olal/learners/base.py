@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from olal.adapters import Checkpoint, SeedSpace
 from olal.types import AdapterDelta, AdapterUpdate, Perturbation, Trajectory
+
+if TYPE_CHECKING:
+    from olal.learners.ranks import Ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +77,12 @@ class SeedLearner(Learner, Protocol):
 
     def members(self) -> tuple[Perturbation, ...]:
         """The perturbed adapters that the next update's episodes are to be played under; none for the present one."""
+        ...
+
+
+class SharedLearner(Learner, Protocol):
+    """A learner that can share its work with the same learner in other processes."""
+
+    def join(self, ranks: Ranks) -> None:
+        """Share from now on; all processes are to be handed the same trajectories and checkpoints."""
         ...

@@ -97,7 +97,7 @@ class GradientLearner(ABC, Generic[PlanT]):
         self._ranks: Ranks = Alone()
 
     def join(self, ranks: Ranks) -> None:
-        """Learn together with the same learner in other processes; all are to be handed the same trajectories."""
+        """Share every minibatch with the same learner in other processes; see `SharedLearner`."""
         self._ranks = ranks
 
     # ------------------------------------------------------------------ for subclasses

@@ -95,7 +95,7 @@ class MeZOLearner:
         self._ranks: Ranks = Alone()
 
     def join(self, ranks: Ranks) -> None:
-        """Share the members of every step with the same learner in other processes, which see the same trajectories."""
+        """Share the members of every step with the same learner in other processes; see `SharedLearner`."""
         self._ranks = ranks
 
     @property

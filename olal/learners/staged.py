@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from olal.adapters import Checkpoint
-from olal.learners.base import Learner, LearnerStep
+from olal.learners.base import LearnerStep, SharedLearner
+from olal.learners.ranks import Ranks
 from olal.types import AdapterUpdate, Trajectory
 
 _CRITIC = "value."
@@ -23,7 +24,7 @@ _CARRIED = ("return_variance", "digests")
 class StagedLearner:
     """See `olal.learners.base.Learner` for the contract."""
 
-    def __init__(self, learners: Sequence[Learner], updates: Sequence[int]) -> None:
+    def __init__(self, learners: Sequence[SharedLearner], updates: Sequence[int]) -> None:
         """Start with the first stage.
 
         Args:
@@ -34,6 +35,11 @@ class StagedLearner:
         self._ends = list(accumulate(updates))
         self._fresh = [learner.checkpoint() for learner in learners]
         self._stage = 0
+
+    def join(self, ranks: Ranks) -> None:
+        """Share every stage with the same learners in other processes; see `SharedLearner`."""
+        for learner in self._learners:
+            learner.join(ranks)
 
     @property
     def version(self) -> int:
