@@ -52,6 +52,7 @@ class DecisionBatch:
         log_legal_mass: float64 (N,): as the engine reported it; NaN where it reported none.
         rewards: float64 (N,): reward that followed, on the last decision of a turn.
         elapsed_turns: int64 (N,): turns from this decision to the next: 0 inside a turn.
+        weights: float64 (N,): importance weight with which the episode was drawn; a decision's loss counts so often.
         episodes: the span of each episode that holds a decision.
     """
 
@@ -63,6 +64,7 @@ class DecisionBatch:
     log_legal_mass: NDArray[np.float64]
     rewards: NDArray[np.float64]
     elapsed_turns: NDArray[np.int64]
+    weights: NDArray[np.float64]
     episodes: tuple[EpisodeSpan, ...]
 
     def __len__(self) -> int:
@@ -87,6 +89,7 @@ class _Builder:
         self.rows: list[tuple[int, int, float, float]] = []
         self.rewards: list[float] = []
         self.elapsed: list[int] = []
+        self.weights: list[float] = []
         self.episodes: list[EpisodeSpan] = []
 
     def context(self, tokens: tuple[int, ...], grammar_digest: str, length: int, legal: NDArray[np.int64]) -> int:
@@ -139,6 +142,7 @@ class _Builder:
             bootstrap = self.context(tokens, trajectory.bootstrap.grammar.digest, len(run), state.legal)
         group, total = trajectory.task.group, trajectory.episode_return
         version = trajectory.adapter_version
+        self.weights += [trajectory.weight] * (len(self.rows) - start)
         self.episodes.append(EpisodeSpan(start, len(self.rows), bootstrap, group, total, version))
 
 
@@ -166,5 +170,6 @@ def make_batch(trajectories: Sequence[Trajectory], vocabulary: Vocabulary, *, ga
         log_legal_mass=np.array(columns[3], np.float64),
         rewards=np.array(builder.rewards, np.float64),
         elapsed_turns=np.array(builder.elapsed, np.int64),
+        weights=np.array(builder.weights, np.float64),
         episodes=tuple(builder.episodes),
     )

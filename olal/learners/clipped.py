@@ -72,11 +72,16 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class ClippedPlan(Plan):
-    """What the surrogate needs of N decisions: advantages are the signal; see `Credit` and `Stale`."""
+    """What the surrogate needs of N decisions: advantages are the signal; see `Credit` and `Stale`.
+
+    Attributes:
+        drawn: float64 (N,): importance weights of the draw from the replay buffer; `weights` has them too.
+    """
 
     returns: NDArray[np.float64]
     proximal: NDArray[np.float64]
     weights: NDArray[np.float64]
+    drawn: NDArray[np.float64]
 
 
 class ClippedLearner(GradientLearner[ClippedPlan]):
@@ -112,7 +117,8 @@ class ClippedLearner(GradientLearner[ClippedPlan]):
                 "truncated_fraction": float((np.exp(gaps) > self._settings.rho_bar).mean()),
                 "behaviour_kl": float((np.exp(gaps) - 1 - gaps).mean()),
             }
-        return ClippedPlan(credit.advantages, metrics, credit.returns, stale.proximal, stale.weights)
+        weights = stale.weights * batch.weights
+        return ClippedPlan(credit.advantages, metrics, credit.returns, stale.proximal, weights, batch.weights)
 
     def decouple(self, batch: DecisionBatch, survey: Survey) -> Stale:
         """Proximal log-probabilities and truncated importance weights, shape (N,) each."""

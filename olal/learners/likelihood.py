@@ -39,7 +39,7 @@ class LikelihoodLearner(GradientLearner[LikelihoodPlan]):
         """Weighted and plain negative log-likelihood, with entropy bonus and KL penalty."""
         log_ratio = mini.chosen.detach() - self.column(plan.proximal, mini.rows)
         regulariser = self.regulariser(mini)
-        weighted = -(self.column(plan.weights, mini.rows) * mini.chosen).mean()
+        weighted = -(self.column(plan.weights * batch.weights, mini.rows) * mini.chosen).mean()
         return {
             "loss": self.regularised(weighted, regulariser),
             "weighted_nll": weighted.detach(),

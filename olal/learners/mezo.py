@@ -147,7 +147,7 @@ class MeZOLearner:
         spread = float(advantages.std())
         advantages = normalise(advantages, std_floor=settings.advantage_std_floor)
         self._master.begin(keep=1 - settings.anchor_decay)
-        worth = self._worth(advantages)
+        worth = batch.weights * self._worth(advantages)
         spreads = [self._step(batch, scorer, worth) for _ in range(settings.steps)]
         return {
             "num_decisions": float(len(batch)),

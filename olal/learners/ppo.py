@@ -90,9 +90,10 @@ class PPOLearner(ClippedLearner):
         return Credit(normalise(advantages, std_floor=settings.advantage_std_floor), returns, metrics)
 
     def critic_terms(self, scorer: ContextScorer, plan: ClippedPlan, mini: Minibatch) -> dict[str, Tensor]:
-        """Mean squared error at each decision."""
+        """Mean squared error at each decision, weighed by its draw."""
         values = self.critic.values(scorer, mini.contexts, mini.hidden)[mini.pick]
-        return {"value_loss": (values - self.column(plan.returns, mini.rows)).square().mean()}
+        errors = (values - self.column(plan.returns, mini.rows)).square()
+        return {"value_loss": (self.column(plan.drawn, mini.rows) * errors).mean()}
 
     def objective(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The surrogate's loss and the weighted error of the critic."""

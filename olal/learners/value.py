@@ -104,9 +104,10 @@ class ValueLearner(GradientLearner[ValuePlan]):
         return Minibatch(items, items, contexts, pick, nothing, hidden, nothing)
 
     def terms(self, batch: DecisionBatch, scorer: ContextScorer, plan: ValuePlan, mini: Minibatch) -> dict[str, Tensor]:
-        """Mean squared error at each decision."""
+        """Mean squared error at each decision, weighed by its draw."""
         values = self.critic.values(scorer, mini.contexts, mini.hidden)[mini.pick]
-        return {"value_loss": (values - self.column(plan.targets, mini.rows)).square().mean()}
+        errors = (values - self.column(plan.targets, mini.rows)).square()
+        return {"value_loss": (self.column(batch.weights, mini.rows) * errors).mean()}
 
     def objective(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The critic's error."""

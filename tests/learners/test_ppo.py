@@ -69,7 +69,7 @@ def slow_terms(
 def terms_of(
     learner: PPOLearner, batch: DecisionBatch, scorer: ContextScorer, rows: Any, advantages: Any, returns: Any
 ) -> dict[str, torch.Tensor]:
-    plan = ClippedPlan(advantages, {}, returns, batch.behaviour_logprobs, np.ones(len(batch)))
+    plan = ClippedPlan(advantages, {}, returns, batch.behaviour_logprobs, np.ones(len(batch)), np.ones(len(batch)))
     return learner.terms(batch, scorer, plan, learner.score(batch, scorer, plan, rows))
 
 
