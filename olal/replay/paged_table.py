@@ -63,6 +63,6 @@ class PagedTable:
             page = self._pages.get(number)
             if page is None:
                 found += range(first + low, first + high)
-            else:
+            elif not page[field][low:high].all():
                 found += (first + low + np.flatnonzero(page[field][low:high] == 0)).tolist()
         return found

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from olal.errors import RunDirectoryInvalid
-from olal.replay import EpisodeRecord, Fifo, ReplayBuffer
+from olal.replay import EpisodeRecord, Fifo, ReplayBuffer, segments_in
+from olal.replay.segment import read_rows
 
 WORKER = Path(__file__).parent / "replay_worker.py"
 sys.path.insert(0, str(WORKER.parent))
@@ -84,8 +85,9 @@ def test_a_ledger_cut_at_any_byte_of_its_last_lines_is_read_as_far_as_it_is_whol
         (directory / "ledger.jsonl").write_bytes(ledger[:cut])
         mended = open_buffer(directory)
         assert facts(mended) == states[max(n for n, end in enumerate(ends) if end <= cut)], cut
-        mended.put([record(7)], 0)
+        mended.drop([7], "x")
         assert facts(open_buffer(directory)) == facts(mended)
+        assert list(map(json.loads, (directory / "ledger.jsonl").read_text().splitlines()))[-1]["ids"] == [7]
 
 
 def test_of_a_segment_cut_at_any_byte_the_whole_lines_are_kept(record: Record, tmp_path: Path) -> None:
@@ -105,6 +107,8 @@ def test_of_a_segment_cut_at_any_byte_the_whole_lines_are_kept(record: Record, t
         again = open_buffer(directory)
         assert again.ledger.buffered == 3
         assert facts(again) == facts(mended)
+        rows = [row for part in segments_in(directory / "episodes").values() for row in read_rows(part)]
+        assert [row["episode_id"] for row in rows][len(rows) - 3 + kept :] == list(range(kept, 3))
 
 
 def test_a_ledger_damaged_in_the_middle_is_refused_in_one_line(record: Record, tmp_path: Path) -> None:
