@@ -153,7 +153,7 @@ ROWS: dict[str, tuple[Plot, ...]] = {
             {"{{role}}": grown(registry.ACTOR_RESTARTS, "role", window=WINDOW)},
         ),
         Plot(
-            "Failed episodes", "Per second, by the class of the error.", "eps",
+            "Failed episodes", "Per second, by what happened.", "eps",
             {"{{reason}}": rate(registry.EPISODE_FAILURES, "reason")},
         ),
         Plot(

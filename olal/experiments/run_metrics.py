@@ -86,7 +86,7 @@ class RunMetrics:
             self._count(registry.EPISODES, 1, outcome=_ending(outcome))
             self._meter.observe(registry.EPISODE_SECONDS, outcome.duration_s, self._labels)
             if outcome.error:
-                self._count(registry.EPISODE_FAILURES, 1, reason=_error_class(outcome.error))
+                self._count(registry.EPISODE_FAILURES, 1, reason=outcome.reason)
         drafts = DraftStatistics.total(outcome.drafts for outcome in outcomes)
         self._count(registry.ENV_STEPS, sum(outcome.num_turns for outcome in outcomes))
         self._count(registry.TOKENS, sum(outcome.num_tokens for outcome in outcomes))
@@ -185,9 +185,3 @@ def _ending(outcome: EpisodeOutcome) -> str:
     if outcome.success is None:
         return "unrated"
     return "solved" if outcome.success else "unsolved"
-
-
-def _error_class(error: str) -> str:
-    """The exception's name, of which there are few, without its message, of which there may be any number."""
-    name = error.partition(":")[0]
-    return name if name.isidentifier() else "unusable_action"

@@ -10,7 +10,24 @@ from olal.metrics.metric import Label, Metric
 
 _RUN = (Label("run", most=4), Label("env", most=4))
 _OUTCOME = Label("outcome", ("solved", "unsolved", "unrated", "failed"))
-_ERROR = Label("reason", ("unusable_action",), most=24)
+_FAILURE = Label(
+    "reason",
+    (
+        "env_raised",
+        "env_timeout",
+        "episode_timeout",
+        "bad_reward",
+        "bad_observation",
+        "bad_step",
+        "bad_action",
+        "action_cut",
+        "engine_refused",
+        "cancelled",
+        "engine_failed",
+        "threads_exhausted",
+        "worker_lost",
+    ),
+)
 _REFUSAL = Label("reason", ("failed", "stale", "evicted"), most=24)
 _REFUSER = Label("role", ("replay", "learner"))
 _ROLE = Label("role", ("rollout", "replay", "learner"))
@@ -38,7 +55,10 @@ EPISODES = Metric(
     "olal_episodes_total", "counter", "Episodes played, by how they ended; unrated has no success.", (*_RUN, _OUTCOME)
 )
 EPISODE_FAILURES = Metric(
-    "olal_episode_failures_total", "counter", "Episodes that ended in an error, by its class.", (*_RUN, _ERROR)
+    "olal_episode_failures_total",
+    "counter",
+    "Episodes that could not be played to their end, by what happened.",
+    (*_RUN, _FAILURE),
 )
 ENV_STEPS = Metric("olal_env_steps_total", "counter", "Decisions taken in environments.", _RUN)
 TOKENS = Metric("olal_tokens_generated_total", "counter", "Tokens of actions, forced ones included.", _RUN)

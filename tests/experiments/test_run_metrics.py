@@ -92,16 +92,16 @@ def test_reports_of_several_workers_add_up(metrics, meter):
         SOLVED,
         replace(SOLVED, success=False),
         replace(SOLVED, success=None),
-        replace(SOLVED, error="KeyError: 7"),
-        replace(SOLVED, error="the action was cut after 9 tokens; raise rollout.max_tokens"),
+        replace(SOLVED, error="KeyError: 7", reason="env_raised"),
+        replace(SOLVED, error="the action was cut", reason="action_cut"),
     ]
 
     metrics.played([report(*outcomes[:2], sync_s=0.25), report(*outcomes[2:])])
 
     ended = {key[1]: value for key, value in meter.values.items() if key[0] == "olal_episodes_total"}
     assert ended == {"solved": 1, "unsolved": 1, "unrated": 1, "failed": 2}
-    assert meter.values["olal_episode_failures_total", "KeyError"] == 1
-    assert meter.values["olal_episode_failures_total", "unusable_action"] == 1
+    assert meter.values["olal_episode_failures_total", "env_raised"] == 1
+    assert meter.values["olal_episode_failures_total", "action_cut"] == 1
     counts = {"env_steps": 15, "tokens_generated": 105, "forced_tokens": 75, "model_passes": 20, "cut_actions": 5}
     counts |= {"draft_tokens_proposed": 35, "draft_tokens_accepted": 20}
     assert {name: meter.values[f"olal_{name}_total",] for name in counts} == counts

@@ -136,7 +136,7 @@ def test_a_run_shows_every_metric_and_answers_every_query_of_the_dashboard(start
 
     missing = await_empty(lambda: expected - prometheus.names(), run)
     silent = await_empty(lambda: {name for name, query in QUERIES.items() if not prometheus.ask(query)}, run)
-    [failures] = prometheus.ask('ray_olal_episode_failures_total{run="$run", reason="RuntimeError"}')
+    [failures] = prometheus.ask('ray_olal_episode_failures_total{run="$run", reason="env_raised"}')
     [rate] = prometheus.ask('sum by (run) (rate(ray_olal_env_steps_total{run="$run"}[10s]))')
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=60)
