@@ -1,7 +1,7 @@
 """Prometheus and Grafana beside a cluster: the files name each other's parts and open nothing to the outside.
 
-Pinned: Prometheus reads the file that Ray writes; the dashboard asks the provisioned data source; every address is on
-the loopback interface; whatever is mounted exists.
+Pinned: Prometheus reads the file that Ray writes; alerts are about metrics of the registry; the dashboard asks the
+provisioned data source; every address is on the loopback interface; whatever is mounted exists.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import yaml
 from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
+
+from olal.metrics import registry
 
 FOLDER = Path(__file__).parents[2] / "cluster" / "monitoring"
 PROVISIONING = FOLDER / "grafana" / "provisioning"
@@ -57,3 +60,13 @@ def test_dashboards_are_looked_for_where_they_are_mounted():
     paths = [one["options"]["path"] for one in read(PROVISIONING / "dashboards" / "dashboards.yml")["providers"]]
     targets = [volume.split(":")[1] for volume in COMPOSE["services"]["grafana"]["volumes"]]
     assert all(any(path.startswith(target) or target.startswith(path) for target in targets) for path in paths)
+
+
+def test_alerts_ask_for_metrics_of_the_registry_and_name_the_run():
+    [group] = read(FOLDER / "alerts.yml")["groups"]
+    for rule in group["rules"]:
+        nodes: list[Any] = []
+        promql_parser.walk(promql_parser.parse(rule["expr"]), nodes.append)
+        names = {node.name for node in nodes if isinstance(node, promql_parser.VectorSelector)}
+        assert names <= {f"ray_{name}" for name in registry.METRICS}
+        assert "{{ $labels.run }}" in rule["annotations"]["summary"]
