@@ -168,8 +168,12 @@ ROWS: dict[str, tuple[Plot, ...]] = {
         ),
         Plot("Staleness", "Mean versions from acting to learning.", "none", {"": present(registry.REPLAY_STALENESS)}),
         Plot(
-            "Drops", "Episodes never learned from, per second, by who refused them and why.", "eps",
-            {"{{role}} {{reason}}": rate(registry.DROPPED_EPISODES, "role", "reason")},
+            "Drops", "Episodes that nobody learns from, per second, by reason.", "eps",
+            {"{{reason}}": rate(registry.DROPPED_EPISODES, "reason")},
+        ),
+        Plot(
+            "Refused deliveries", "Per second: come before, or not to be learned from as they are.", "eps",
+            {"{{reason}}": rate(registry.REFUSED_DELIVERIES, "reason")},
         ),
     ),
     "Decoding": (

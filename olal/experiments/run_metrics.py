@@ -53,7 +53,8 @@ class RunMetrics:
         self._alive = 0
         self._seen_at = clock()
         self._learner_idle_s, self._rollout_idle_s = _Rest(), _Rest()
-        self._totals: dict[tuple[str, ...], float] = {}
+        self._totals: dict[str, Mapping[str, int]] = {}
+        self._mismatches = 0.0
         for metric in registry.METRICS.values():
             if metric.kind == "counter":
                 self._announce(metric)
@@ -97,11 +98,15 @@ class RunMetrics:
         self._count(registry.DRAFTS_ACCEPTED, sum(drafts.accepted))
 
     def replay(self, status: ReplayStatus) -> None:
-        """Take note of the replay buffer's fill and of what it has dropped since it started."""
+        """Take note of the replay buffer's fill and of its books.
+
+        The books may be older than this process: what they say first is where counting starts.
+        """
+        ledger = status.ledger
         self._set(registry.REPLAY_EPISODES, status.episodes)
         self._set(registry.REPLAY_CAPACITY, status.capacity)
-        for reason, total in status.ledger.dropped.items():
-            self._count_to(registry.DROPPED_EPISODES, total, role="replay", reason=reason)
+        self._count_grown(registry.REFUSED_DELIVERIES, {"duplicate": ledger.duplicates, "refused": ledger.refused})
+        self._count_grown(registry.DROPPED_EPISODES, ledger.dropped)
 
     def updated(self, row: UpdateRow) -> None:
         """Take note of one learner update."""
@@ -116,9 +121,9 @@ class RunMetrics:
         for name, value in row.extra.items():
             if name in _BY_EXTRA:
                 self._set(_BY_EXTRA[name], value)
-            elif name.startswith("dropped_"):
-                self._count(registry.DROPPED_EPISODES, value, role="learner", reason=name.removeprefix("dropped_"))
-        self._count_to(registry.ADAPTER_MISMATCHES, row.extra.get("adapter_mismatches", 0.0))
+        mismatches = row.extra.get("adapter_mismatches", 0.0)  # of the present workers, since each began
+        self._count(registry.ADAPTER_MISMATCHES, max(mismatches - self._mismatches, 0.0))
+        self._mismatches = mismatches
         for alarm in row.alarms:
             self.alarmed(alarm)
 
@@ -152,12 +157,12 @@ class RunMetrics:
     def _count(self, metric: Metric, amount: float, **labels: str) -> None:
         self._meter.count(metric, amount, self._labels | labels)
 
-    def _count_to(self, metric: Metric, total: float, **labels: str) -> None:
-        """Count what a total has grown by; one that fell has begun anew."""
-        key = (metric.name, *labels.values())
-        known = self._totals.get(key, 0.0)
-        self._totals[key] = total
-        self._count(metric, total - known if total >= known else total, **labels)
+    def _count_grown(self, metric: Metric, totals: Mapping[str, int]) -> None:
+        """Count, by reason, what totals have grown by since they were last told; a rewound one has grown by nothing."""
+        known = self._totals.get(metric.name, totals)
+        self._totals[metric.name] = dict(totals)
+        for reason, total in totals.items():
+            self._count(metric, max(total - known.get(reason, 0), 0), reason=reason)
 
 
 class _Rest:

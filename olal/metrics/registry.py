@@ -29,7 +29,7 @@ _FAILURE = Label(
     ),
 )
 _REFUSAL = Label("reason", ("failed", "stale", "evicted"), most=24)
-_REFUSER = Label("role", ("replay", "learner"))
+_REPEAT = Label("reason", ("duplicate", "refused"))
 _ROLE = Label("role", ("rollout", "replay", "learner"))
 _WORKER = Label("worker", most=128)
 _ALARM = Label(
@@ -119,9 +119,14 @@ REPLAY_STALENESS = Metric(
     unit="versions",
 )  # fmt: skip
 DROPPED_EPISODES = Metric(
-    "olal_dropped_episodes_total", "counter", "Episodes never learned from, by who refused them and why.",
-    (*_RUN, _REFUSER, _REFUSAL),
-)  # fmt: skip
+    "olal_dropped_episodes_total", "counter", "Episodes that nobody learns from, by reason.", (*_RUN, _REFUSAL)
+)
+REFUSED_DELIVERIES = Metric(
+    "olal_refused_deliveries_total",
+    "counter",
+    "Deliveries that had come before (duplicate), or that may not be learned from as they are (refused).",
+    (*_RUN, _REPEAT),
+)
 
 # ---------------------------------------------------------------- learner
 POLICY_VERSION = Metric("olal_policy_version", "gauge", "Version of the adapter that was published last.", _RUN)

@@ -84,7 +84,7 @@ def test_every_counter_is_known_at_zero_from_the_start(metrics, meter):
     assert {name for name, *_ in meter.values} == counters
     assert set(meter.values.values()) == {0.0}
     assert ("olal_alarms_total", "non_finite") in meter.values
-    assert ("olal_dropped_episodes_total", "replay", "stale") in meter.values
+    assert ("olal_dropped_episodes_total", "stale") in meter.values
 
 
 def test_reports_of_several_workers_add_up(metrics, meter):
@@ -110,24 +110,27 @@ def test_reports_of_several_workers_add_up(metrics, meter):
 
 
 def test_an_update_sets_what_the_learner_says_of_itself(metrics, meter):
-    extra = {"kl": 0.01, "entropy": 0.7, "published_bytes": 80.0, "dropped_stale": 2.0, "unheard_of": 1.0}
+    extra = {"kl": 0.01, "entropy": 0.7, "published_bytes": 80.0, "adapter_mismatches": 2.0, "unheard_of": 1.0}
 
     metrics.updated(replace(ROW, extra=extra, alarms={"kl_blow_up": "the policy moved"}))
-    metrics.updated(replace(ROW, version=2, extra={"dropped_stale": 1.0}))
+    metrics.updated(replace(ROW, version=2, extra={"adapter_mismatches": 3.0}))
 
     assert meter.values["olal_policy_version",] == 2
     assert meter.values["olal_replay_staleness_versions",] == 1.5
     assert [meter.values[f"olal_{name}",] for name in ("kl_nats", "entropy_nats", "adapter_bytes")] == [0.01, 0.7, 80.0]
-    assert meter.values["olal_dropped_episodes_total", "learner", "stale"] == 3
+    assert meter.values["olal_adapter_mismatches_total",] == 3
     assert meter.values["olal_alarms_total", "kl_blow_up"] == 1
     assert meter.observed["olal_learner_step_seconds"] == [2.0, 2.0]
 
 
-def test_drops_of_the_buffer_are_counted_by_what_their_total_grows(metrics, meter):
-    for evicted in (3, 3, 5, 1):  # the last buffer has started anew
-        metrics.replay(SimpleNamespace(episodes=10, capacity=64, ledger=Ledger(dropped={"evicted": evicted})))
+def test_drops_are_counted_from_the_first_books_on_by_what_they_grow(metrics, meter):
+    for evicted, duplicates in ((30, 7), (32, 7), (33, 9), (10, 9), (14, 9)):  # the fourth was rewound
+        books = Ledger(dropped={"evicted": evicted, "stale": 1}, duplicates=duplicates)
+        metrics.replay(SimpleNamespace(episodes=10, capacity=64, ledger=books))
 
-    assert meter.values["olal_dropped_episodes_total", "replay", "evicted"] == 6
+    assert meter.values["olal_dropped_episodes_total", "evicted"] == 7
+    assert meter.values["olal_dropped_episodes_total", "stale"] == 0
+    assert meter.values["olal_refused_deliveries_total", "duplicate"] == 2
     assert (meter.values["olal_replay_episodes",], meter.values["olal_replay_capacity_episodes",]) == (10, 64)
 
 
