@@ -7,6 +7,19 @@ import os
 from pathlib import Path
 
 
+def sync_directory(path: Path) -> None:
+    """Wait until the disk has the names of the files in a directory.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 class AppendFile:
     """A file that grows in two steps: `write` puts bytes behind its end, `keep` makes them part of it."""
 

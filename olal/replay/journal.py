@@ -24,7 +24,7 @@ import numpy as np
 
 from olal.errors import RunDirectoryInvalid
 from olal.metrics import json_line
-from olal.replay.append_file import AppendFile
+from olal.replay.append_file import AppendFile, sync_directory
 from olal.replay.books import Event
 from olal.replay.paged_table import PagedTable
 from olal.replay.segment import read_rows, segment_path, segments_in
@@ -94,6 +94,8 @@ class Journal:
                     last, last_end = event["segment"], self._place(event)
                 yield event
             self._ledger = AppendFile(self._ledger_path, ledger_end)
+            if self._is_synced:
+                sync_directory(self._ledger_path.parent)
             self._unsealed = {
                 index: ids for index, ids in self._unsealed.items() if on_disk.get(index, Path()).suffix == ".jsonl"
             }
@@ -183,6 +185,8 @@ class Journal:
     def _open_segment(self) -> AppendFile:
         if self._segment is None:
             self._segment = AppendFile(segment_path(self._episodes, self._index), 0)
+            if self._is_synced:
+                sync_directory(self._episodes)
         return self._segment
 
     def _close_if_full(self) -> None:
@@ -224,18 +228,23 @@ class Journal:
         return found
 
     def _load_segment(self, index: int, ids: Sequence[int]) -> dict[int, bytes]:
-        path = segment_path(self._episodes, index)
-        try:
-            with path.open("rb") as file:
-                return {episode_id: line for episode_id in ids if (line := self._line(file, episode_id))}
-        except FileNotFoundError:
-            pass
-        try:
-            wanted = set(ids)
-            rows = read_rows(segment_path(self._episodes, index, is_sealed=True))
-            return {row["episode_id"]: json_line(row).encode() for row in rows if row["episode_id"] in wanted}
-        except FileNotFoundError:
-            return {}
+        for is_sealed in (False, True):
+            path = segment_path(self._episodes, index, is_sealed=is_sealed)
+            try:
+                return self._sealed_lines(path, set(ids)) if is_sealed else self._lines(path, ids)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                _log.warning("episodes that cannot be read are forgotten (%s): %s", error, path)
+                return {}
+        return {}
+
+    def _sealed_lines(self, path: Path, ids: set[int]) -> dict[int, bytes]:
+        return {row["episode_id"]: json_line(row).encode() for row in read_rows(path) if row["episode_id"] in ids}
+
+    def _lines(self, path: Path, ids: Sequence[int]) -> dict[int, bytes]:
+        with path.open("rb") as file:
+            return {episode_id: line for episode_id in ids if (line := self._line(file, episode_id))}
 
     def _line(self, file: Any, episode_id: int) -> bytes:
         row = self._places[episode_id]

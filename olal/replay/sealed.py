@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow  # pyright: ignore[reportMissingTypeStubs]
 from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 
+from olal.replay.append_file import sync_directory
 from olal.replay.episode_json import read_json_lines
 
 pa: Any = pyarrow  # it has no types
@@ -94,7 +95,7 @@ def seal(path: Path) -> Path:
         file.flush()
         os.fsync(file.fileno())
     beside.rename(target)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
     path.unlink()
     return target
 
@@ -140,11 +141,3 @@ def _from_arrow(row: dict[str, Any]) -> dict[str, Any]:
     row["grammars"] = {grammar.pop("digest"): grammar for grammar in row["grammars"]}
     del row["num_turns"]
     return row
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -133,6 +133,20 @@ def test_a_rewind_beyond_the_newest_checkpoint_reads_the_sealed_form(episode: Ep
     assert [lent.unpack() for lent in open_buffer(tmp_path).lease(9, 0, 0)] == played
 
 
+def test_a_sealed_segment_that_is_damaged_is_forgotten_not_fatal(episode: Episode, tmp_path: Path) -> None:
+    buffer = open_buffer(tmp_path)
+    buffer.put([pack(episode(i, adapter_version=0)) for i in range(5)], 0)
+    buffer.commit(range(4), 1)
+    assert buffer.sealable(1) == []
+    buffer.commit([4], 1)
+    seal(buffer.sealable(1)[0]).write_bytes(b"PAR1 no more")
+
+    buffer.rewind(0, 10**9, 1)
+
+    assert buffer.open_ids(5) == list(range(5))
+    assert buffer.balance(5).is_balanced
+
+
 @pytest.mark.parametrize("step", ["fsync", "rename", "unlink"])
 def test_sealing_that_is_killed_can_be_done_again(
     step: str, episode: Episode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
