@@ -96,6 +96,12 @@ def olal(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Finished]
     return run
 
 
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Ports that nothing listens on."""
+    return lambda count: [_free_port() for _ in range(count)]
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
