@@ -69,9 +69,9 @@ def check_token(target: str, token: str | None) -> None:
         except grpc.RpcError as error:
             if getattr(error, "code", lambda: None)() != grpc.StatusCode.UNAUTHENTICATED:
                 return  # whatever else it is, ray.init has the words for it
-            what = "does not take this token" if token else "wants a token"
+            what = "the cluster does not take this token" if token else "the cluster wants a token"
             raise ClusterError(
-                f"the cluster {what}; set RAY_AUTH_MODE=token and copy the head node's ~/.ray/auth_token to the same "
+                f"{what}; set RAY_AUTH_MODE=token and copy the head node's ~/.ray/auth_token to the same "
                 f"place here: {target}"
             ) from None
 
