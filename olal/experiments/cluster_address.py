@@ -61,7 +61,7 @@ def check_token(target: str, token: str | None) -> None:
     except ImportError:  # internal to Ray; without it ray.init finds the same in 20 seconds
         return
     headers = [("authorization", f"Bearer {token}")] if token else []
-    with grpc.insecure_channel(target) as channel:
+    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
             question = gcs_service_pb2.GetClusterIdRequest()  # pyright: ignore[reportAttributeAccessIssue]

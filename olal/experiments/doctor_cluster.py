@@ -37,6 +37,8 @@ def diagnose_cluster(config: RunConfig, address: str, run_dir: Path) -> list[Fin
     except ClusterError as error:
         what, _, advice = str(error).partition("; ")
         return [Finding("cluster", what, "missing", advice)]
+    except OSError as error:
+        return [Finding("cluster run directory", f"{error.strerror}: {run_dir}", "missing", "choose another --run-dir")]
 
 
 def _check_room(config: RunConfig) -> Finding:

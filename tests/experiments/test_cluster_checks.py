@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from olal.config import load_config
 from olal.errors import ClusterError
-from olal.experiments import cluster_checks, node_report
+from olal.experiments import cluster_checks, doctor_cluster, node_report
 from olal.experiments.cluster_checks import (
     check_answers,
     check_object_store,
@@ -94,3 +97,21 @@ def test_the_probe_leaves_nothing_behind(tmp_path):
     with node_report._probe(tmp_path / "runs"):
         pass
     assert list(tmp_path.rglob("*")) == [tmp_path / "runs"]
+
+
+def test_a_doctor_who_reaches_no_cluster_says_so_and_nothing_more(tmp_path):
+    [finding] = doctor_cluster.diagnose_cluster(load_config([]), "127.0.0.1:9", tmp_path)
+    assert (finding.name, finding.status) == ("cluster", "missing")
+    assert finding.value.startswith("no Ray cluster answers")
+    assert finding.advice.startswith("check --address")
+
+
+def test_a_run_directory_that_cannot_be_written_is_a_finding(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(doctor_cluster, "connected", lambda config, address: contextlib.nullcontext())
+    monkeypatch.setattr(doctor_cluster, "plan_placement", lambda config: LIGHT)
+    monkeypatch.setattr(node_report.ray, "get_runtime_context", lambda: type("Context", (), {"get_node_id": str})())
+    monkeypatch.setattr(node_report.ray, "nodes", list)
+    [finding] = doctor_cluster.diagnose_cluster(load_config([]), "auto", tmp_path / "file" / "runs")
+    assert (finding.name, finding.status) == ("cluster run directory", "missing")
+    assert finding.value.startswith("Not a directory")
