@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -27,10 +28,14 @@ SHORT = ["--workers", "2", "--updates", "2", "--set", "evaluation.episodes=4"]
 
 
 @pytest.fixture(scope="module")
-def cluster_environment(environment: dict[str, str]) -> dict[str, str]:
-    """As in the image: tokens on, and `python` is the one that has olal."""
-    paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    return environment | paths
+def cluster_environment(environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """As in the image: tokens on, and `python` is the one that has olal.
+
+    Ray looks for the cluster of a job in a file of its temporary directory, which another cluster here would overwrite.
+    """
+    with tempfile.TemporaryDirectory(prefix="olal-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        yield environment | {"PATH": path, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": folder}
 
 
 @pytest.fixture(scope="module")
