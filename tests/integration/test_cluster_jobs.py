@@ -6,6 +6,7 @@ characters it holds; a client that is killed takes nothing with it; a wrong toke
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -60,7 +61,7 @@ def dashboard(cluster_environment, free_ports, tmp_path_factory) -> Iterator[str
                     start_new_session=True,
                 )
             )  # fmt: skip
-            await_answer(lambda: urllib.request.urlopen(f"{url}/api/version", timeout=5))
+            await_answer(lambda: ask(f"{url}/api/version", cluster_environment["RAY_AUTH_TOKEN"]))
         yield url
     finally:
         for process in reversed(processes):
@@ -82,15 +83,19 @@ def submitted(cluster_environment, dashboard, tmp_path) -> Callable[..., subproc
     return begin
 
 
-def await_answer(ask: Callable[[], Any], timeout_s: float = 60) -> Any:
-    """Ask until there is an answer that is not None."""
+def ask(url: str, token: str) -> Any:
+    """What the dashboard answers; None while it does not."""
+    question = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with contextlib.suppress(OSError), urllib.request.urlopen(question, timeout=5) as answer:
+        return json.load(answer)
+    return None
+
+
+def await_answer(question: Callable[[], Any], timeout_s: float = 60) -> Any:
+    """Ask until there is an answer."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        try:
-            answer = ask()
-        except OSError as error:
-            answer = error if getattr(error, "code", None) == 401 else None
-        if answer is not None:
+        if answer := question():
             return answer
         time.sleep(0.2)
     raise AssertionError("no answer in time")
@@ -120,17 +125,14 @@ def test_a_client_that_is_killed_leaves_its_job_running_to_the_end(submitted, da
     run = tmp_path / "orphan"
     process = submitted("launch", str(ROOT / "configs" / "gridworld.yaml"), *SHORT, "--run-dir", str(run))
     job = re.search(r"submit: job (\S+):", process.stdout.readline())[1]
-    await_answer(lambda: (run / "config.yaml").exists() or None)
+    await_answer((run / "config.yaml").exists)
 
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
-    headers = {"Authorization": f"Bearer {environment['RAY_AUTH_TOKEN']}"}
-    question = urllib.request.Request(f"{dashboard}/api/jobs/{job}", headers=headers)
-
     def ended() -> dict[str, Any] | None:
-        answer = json.load(urllib.request.urlopen(question, timeout=5))
-        return answer if answer["status"] in ("SUCCEEDED", "FAILED", "STOPPED") else None
+        answer = ask(f"{dashboard}/api/jobs/{job}", environment["RAY_AUTH_TOKEN"])
+        return answer if answer and answer["status"] in ("SUCCEEDED", "FAILED", "STOPPED") else None
 
     answer = await_answer(ended, 150)
     assert (answer["status"], answer["driver_exit_code"]) == ("SUCCEEDED", 0)
