@@ -26,10 +26,16 @@ def check_time_step(step: Any) -> TimeStep:
     if not isinstance(step, TimeStep):
         raise BadStep(f"reset and step must return a TimeStep, not {show(step)}")
     observation, paid = cast("tuple[Any, Any]", (step.observation, step.reward))
+    if type(observation) is str and type(paid) is float and math.isfinite(paid) and _has_plain_flags(step):
+        return step
     if not isinstance(observation, str):
         raise BadObservation(f"an observation must be a text, not {show(observation)}")
     reward, terminated, truncated = read_reward(paid), read_flag(step.terminated), read_flag(step.truncated)
     return TimeStep(observation, reward, terminated, truncated, step.success)
+
+
+def _has_plain_flags(step: TimeStep) -> bool:
+    return type(step.terminated) is bool and type(step.truncated) is bool
 
 
 def read_reward(reward: Any) -> float:

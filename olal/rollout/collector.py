@@ -153,8 +153,10 @@ class Collector:
         self._settle(episodes)
         while running := [episode for episode in episodes if not episode.is_over]:
             requests = [episode.request(sampling) for episode in running]
+            now = self._clock()
             for episode in running:
-                episode.where, episode.since = "engine", self._clock()
+                episode.excused_s += now - episode.since  # the others' environments took that long
+                episode.where, episode.since = "engine", now
             with engine_guard():
                 completions = self._engine.generate(requests)
             for episode, completion in zip(running, completions, strict=True):

@@ -23,7 +23,7 @@ class AdaptiveConcurrency:
         self,
         most: int,
         *,
-        start: int = 8,
+        start: int = 16,
         grow_below: float = 0.6,
         trim_above: float = 0.8,
         cut_above: float = 0.9,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import queue
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,13 +21,16 @@ from olal.errors import ThreadsExhausted
 from olal.grammar import ActionGrammar
 from olal.rollout.deadlines import Deadlines
 from olal.rollout.episode import Episode, Seen, act, begin, failure_of
-from olal.rollout.lane import Answer, Job, Lane
+from olal.rollout.lane import Answer, Job, Lane, Mailbox
 from olal.types import Failure
 
 SLOW_S = 1e-3
 """Mean duration of a call from which on an environment gets a thread of its own."""
-_SHARE_OF_LAST = 0.05
+_NOISE_S = 8e-3
+"""Beside a model pass a call may have to wait this long for Python's lock, which says nothing of its own duration."""
+_SHARE_OF_LAST = 0.02
 _LONGEST_BLOCK_S = 0.5
+_GLANCE_S = 5e-3
 _CLOSE_S = 5.0
 
 Made = TypeVar("Made")
@@ -62,7 +64,8 @@ class EnvironmentPool:
             clock: monotonic seconds.
         """
         self._make_env, self._limits, self._clock = make_env, limits, clock
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._mailbox = Mailbox()
+        self._unsent: dict[Lane, list[Job]] = {}
         self._lanes: list[Lane] = []
         self._abandoned: list[Lane] = []
         self._free: deque[_Seat] = deque()
@@ -71,7 +74,7 @@ class EnvironmentPool:
         self._shared: Lane | None = None
         self._mean_s = 0.0
         self._num_calls = 0
-        self._next_look = -math.inf
+        self._next_look, self._look_s = -math.inf, min(_LONGEST_BLOCK_S, limits.step_s / 4, limits.episode_s / 4)
         self.num_abandoned = 0
         weakref.finalize(self, _stop, self._lanes)
 
@@ -102,13 +105,13 @@ class EnvironmentPool:
             seat.env = self._make_env()
             found.append(look(seat.env))
 
-        seat.lane.put(Job(run, partial(_close, seat)))
-        try:
-            answer = self._answers.get(timeout=self._limits.step_s)
-        except queue.Empty:
+        seat.lane.put([Job(run, partial(_close, seat))])
+        answers = self._mailbox.take(self._limits.step_s)
+        if not answers:
             raise ThreadsExhausted(
                 f"making an environment took longer than rollout.step_timeout_s allows: {self._limits.step_s:g} s"
-            ) from None
+            )
+        [answer] = answers
         if isinstance(answer.value, BaseException):
             raise answer.value
         self._free.append(seat)
@@ -143,27 +146,30 @@ class EnvironmentPool:
         else:
             self._free.append(seat)
 
-    def wait(self, timeout_s: float) -> list[tuple[Episode, Seen | Failure]]:
+    def wait(self, timeout_s: float, *, is_noisy: bool = False) -> list[tuple[Episode, Seen | Failure]]:
         """Answers that are there; where there are none, the first to come within `timeout_s`.
+
+        Args:
+            timeout_s: seconds to wait at most.
+            is_noisy: the model has run since the last call, beside the environments.
 
         Raises:
             ThreadsExhausted: too many environments hang.
         """
-        answers = self._drain()
-        if not answers and self._at_work and timeout_s > 0:
-            longest = min(timeout_s, _LONGEST_BLOCK_S, self._limits.step_s / 4)
-            with contextlib.suppress(queue.Empty):
-                answers = [self._answers.get(timeout=longest), *self._drain()]
-        found = [one for one in map(self._read, answers) if one is not None]
+        self._send()
+        longest = self._look_s if self.is_slow else _GLANCE_S
+        answers = self._mailbox.take(min(timeout_s, longest) if self._at_work else 0.0)
+        found = [one for answer in answers if (one := self._read(answer, is_noisy=is_noisy)) is not None]
         now = self._clock()
         if now >= self._next_look:
-            self._next_look = now + min(_LONGEST_BLOCK_S, self._limits.step_s / 4)
+            self._next_look = now + self._look_s
             found += self._give_up_late_ones(now)
         return found
 
     def abandon(self, episode: Episode) -> bool:
         """Give up the call that the environment of an episode is in; whether there was one."""
         seat = self._seats.get(episode)
+        self._send()
         current = None if seat is None else seat.lane.current
         if seat is None or current is None or current[0].owner is not episode:
             return False
@@ -182,6 +188,7 @@ class EnvironmentPool:
         self._free.clear()
         self._seats.clear()
         self._at_work.clear()
+        self._send()
         for lane in self._lanes:
             lane.stop()
         until = self._clock() + min(_CLOSE_S, self._limits.step_s)
@@ -202,32 +209,32 @@ class EnvironmentPool:
         return _Seat(lane)
 
     def _new_lane(self) -> Lane:
-        self._lanes.append(Lane(self._answers, self._clock))
+        self._lanes.append(Lane(self._mailbox, self._clock))
         return self._lanes[-1]
 
     def _put(self, episode: Episode, seat: _Seat, run: Callable[[], Seen]) -> None:
         self._at_work.add(episode)
-        seat.lane.put(Job(run, partial(_close, seat), episode))
+        self._unsent.setdefault(seat.lane, []).append(Job(run, partial(_close, seat), episode))
 
     def _retire(self, seat: _Seat) -> None:
         """Close an environment where it lives; nobody waits for that."""
-        seat.lane.put(Job(partial(_close, seat), lambda: None))
+        seat.lane.put([Job(partial(_close, seat), _nothing)])
         seat.lane.num_seats -= 1
 
-    def _drain(self) -> list[Answer]:
-        answers: list[Answer] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                answers.append(self._answers.get_nowait())
-        return answers
+    def _send(self) -> None:
+        """Hand out what was asked for since the last time, a batch to each thread."""
+        for lane, jobs in self._unsent.items():
+            lane.put(jobs)
+        self._unsent.clear()
 
-    def _read(self, answer: Answer) -> tuple[Episode, Seen | Failure] | None:
+    def _read(self, answer: Answer, *, is_noisy: bool) -> tuple[Episode, Seen | Failure] | None:
         episode, value = answer.job.owner, answer.value
         if not isinstance(episode, Episode) or episode not in self._at_work:
             return None  # a closed environment, or one whose episode nobody plays any more
         self._at_work.discard(episode)
-        self._num_calls += 1
-        self._mean_s += max(_SHARE_OF_LAST, 1 / self._num_calls) * (answer.duration_s - self._mean_s)
+        if not (is_noisy and SLOW_S < answer.duration_s < _NOISE_S):
+            self._num_calls += 1
+            self._mean_s += max(_SHARE_OF_LAST, 1 / self._num_calls) * (answer.duration_s - self._mean_s)
         return episode, value if isinstance(value, Seen) else failure_of(value or RuntimeError("no answer"))
 
     def _give_up_late_ones(self, now: float) -> list[tuple[Episode, Seen | Failure]]:
@@ -254,6 +261,7 @@ class EnvironmentPool:
         self._lanes.remove(lane)
         self._abandoned = [one for one in (*self._abandoned, lane) if one.is_alive]
         self.num_abandoned += 1
+        waiting = [*waiting, *self._unsent.pop(lane, ())]
         others = [seat for seat in (*self._free, *self._seats.values()) if seat.lane is lane]
         if lane is self._shared:
             self._shared = None
@@ -262,8 +270,7 @@ class EnvironmentPool:
             heir.num_seats = len(others)
             for seat in others:
                 seat.lane = heir
-            for job in waiting:
-                heir.put(job)
+            heir.put(waiting)
             self._shared = self._shared or heir
         if len(self._abandoned) >= self._limits.most_abandoned:
             raise ThreadsExhausted(
@@ -281,6 +288,10 @@ def _close(seat: _Seat) -> None:
     if env is not None:
         with contextlib.suppress(Exception):
             env.close()
+
+
+def _nothing() -> None:
+    """A closed environment needs no more."""
 
 
 def _stop(lanes: list[Lane]) -> None:

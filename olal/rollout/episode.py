@@ -89,7 +89,8 @@ class Episode:
         failure: why it cannot go on.
         ended: when it was over.
         where: who has it now.
-        since: since when.
+        since: since when, or since when its environment has answered.
+        excused_s: seconds that it waited for others, which its deadline does not count.
     """
 
     task: EpisodeTask
@@ -104,6 +105,7 @@ class Episode:
     ended: float = 0.0
     where: str = "environment"
     since: float = 0.0
+    excused_s: float = 0.0
     _asked: GenerateRequest | None = None
     _answer: Completion | None = None
 

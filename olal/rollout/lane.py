@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from olal.rollout.episode import Episode, Seen
@@ -41,19 +42,51 @@ class Answer:
     duration_s: float
 
 
+class Mailbox:
+    """Where lanes leave their answers, and wake the owner when they have done what they were given.
+
+    Waking a thread costs more than a cheap call, so it is done once a batch; whoever cannot wait looks in before.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._answers: deque[Answer] = deque()
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def leave(self, answer: Answer) -> None:
+        """Leave an answer."""
+        self._answers.append(answer)
+
+    def wake(self) -> None:
+        """Tell the owner to look in."""
+        self._wakes.put(None)
+
+    def take(self, timeout_s: float) -> list[Answer]:
+        """All answers there are; where there are none, look again when woken or after `timeout_s`."""
+        if not self._answers and timeout_s > 0:
+            with contextlib.suppress(queue.Empty):
+                while not self._answers:
+                    self._wakes.get(timeout=timeout_s)
+        answers: list[Answer] = []
+        while self._answers:
+            answers.append(self._answers.popleft())
+        return answers
+
+
 class Lane:
     """One thread with a queue of calls, made one after the other."""
 
-    def __init__(self, answers: queue.SimpleQueue[Answer], clock: Callable[[], float]) -> None:
+    def __init__(self, mailbox: Mailbox, clock: Callable[[], float]) -> None:
         """Start the thread.
 
         Args:
-            answers: where the answer to every call goes.
+            mailbox: where the answer to every call goes.
             clock: monotonic seconds.
         """
         self.num_seats = 0
-        self._answers, self._clock = answers, clock
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._mailbox, self._clock = mailbox, clock
+        self._batches: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
+        self._rest: deque[Job] = deque()
         self._lock = threading.Lock()
         self._current: tuple[Job, float] | None = None
         self._is_abandoned = False
@@ -70,13 +103,13 @@ class Lane:
         """Whether the thread still runs."""
         return self._thread.is_alive()
 
-    def put(self, job: Job) -> None:
-        """Queue a call."""
-        self._jobs.put(job)
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Queue calls."""
+        self._batches.put(jobs)
 
     def stop(self) -> None:
         """Let the thread end after the calls that are queued."""
-        self._jobs.put(None)
+        self._batches.put(None)
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread to end."""
@@ -92,30 +125,36 @@ class Lane:
             if self._current is None or self._current[0] is not job:
                 return None
             self._is_abandoned = True
-        waiting: list[Job] = []
+        waiting = list(self._rest)
         with contextlib.suppress(queue.Empty):
             while True:
-                one = self._jobs.get_nowait()
-                if one is not None:
-                    waiting.append(one)
+                waiting.extend(self._batches.get_nowait() or ())
         return waiting
 
     def _serve(self) -> None:
         while True:
-            job = self._jobs.get()
-            if job is None:
+            batch = self._batches.get()
+            if batch is None:
                 return
-            started = self._clock()
-            self._current = (job, started)
-            try:
-                value = job.run()
-            except BaseException as error:  # also SystemExit: an environment may not end its thread
-                value = error
-            with self._lock:
-                self._current = None
-                if not self._is_abandoned:
-                    self._answers.put(Answer(job, value, self._clock() - started))
-                    continue
-            with contextlib.suppress(BaseException):
-                job.dispose()
-            return
+            self._rest.extend(batch)
+            while self._rest:
+                if not self._make(self._rest.popleft()):
+                    return
+            self._mailbox.wake()
+
+    def _make(self, job: Job) -> bool:
+        """Make a call; whether the thread is still wanted."""
+        started = self._clock()
+        self._current = (job, started)
+        try:
+            value = job.run()
+        except BaseException as error:  # also SystemExit: an environment may not end its thread
+            value = error
+        with self._lock:
+            self._current = None
+            if not self._is_abandoned:
+                self._mailbox.leave(Answer(job, value, self._clock() - started))
+                return True
+        with contextlib.suppress(BaseException):
+            job.dispose()
+        return False

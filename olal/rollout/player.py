@@ -85,14 +85,18 @@ class Player:
         self._pool.act(episode, grammar, completion.text)
         return True
 
-    def wait(self, timeout_s: float) -> list[Episode]:
+    def wait(self, timeout_s: float, *, is_noisy: bool = False) -> list[Episode]:
         """Episodes whose environments have answered: within `timeout_s` where none has yet.
+
+        Args:
+            timeout_s: seconds to wait at most.
+            is_noisy: the model has run since the last call, beside the environments.
 
         Raises:
             ThreadsExhausted: too many environments hang.
         """
         episodes: list[Episode] = []
-        for episode, found in self._pool.wait(timeout_s):
+        for episode, found in self._pool.wait(timeout_s, is_noisy=is_noisy):
             self._take(episode, found)
             episodes.append(episode)
         return episodes
@@ -104,7 +108,7 @@ class Player:
             They; an engine that is still at one of them has to be told.
         """
         now, limit_s = self._clock(), self._limits.episode_s
-        late = [episode for episode in episodes if not episode.is_over and now - episode.started > limit_s]
+        late = [one for one in episodes if not one.is_over and now - one.started - one.excused_s > limit_s]
         ended: list[Episode] = []
         for episode in late:
             if episode.where == "environment" and not self._pool.abandon(episode):
@@ -120,6 +124,7 @@ class Player:
         self._pool.close()
 
     def _take(self, episode: Episode, found: Seen | Failure) -> None:
+        episode.since = self._clock()
         if isinstance(found, Failure):
             episode.failure = found
         else:

@@ -35,7 +35,7 @@ from olal.types import AdapterUpdate, Completion, EpisodeTask, SamplingParams, T
 Reference = TypeVar("Reference")
 Where = Literal["queue", "environment", "engine"]
 
-_OBSERVE_S = 0.25
+_OBSERVE_S = 0.02
 _POLICE_S = 0.05
 _PATIENCE_S = 5e-3
 _AHEAD_S = 1.0
@@ -249,7 +249,7 @@ class EpisodeStream:
             if now >= self._next_police:
                 self._next_police = now + _POLICE_S
                 self._expire()
-            if now >= self._observed + _OBSERVE_S:
+            if now >= self._observed + _OBSERVE_S and self._num_turns - self._turns_observed >= 4 * self.limit:
                 self._observe(now)
             if now >= until or not (self._queue or self._playing):
                 return
@@ -278,7 +278,7 @@ class EpisodeStream:
             found = self._player.wait(max(0.0, until - started))
             self.env_wait_s += self._clock() - started
         else:
-            found = self._player.wait(0.0)
+            found = self._player.wait(0.0, is_noisy=True)
         if self._player.is_slow or not self._player.num_at_work:
             return found
         limit = self._clock() + _PATIENCE_S
@@ -319,7 +319,7 @@ class EpisodeStream:
             self._finish(episode)
 
     def _expire(self) -> None:
-        late = self._player.expire([one for one in self._playing if one not in self._ready])
+        late = self._player.expire(list(self._playing))
         for episode in late:
             for request_id in [number for number, asking in self._asking.items() if asking is episode]:
                 with engine_guard():

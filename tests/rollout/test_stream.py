@@ -87,7 +87,7 @@ def test_what_is_in_flight_says_where_it_is(stream: Streamed, scripted_engine: A
     on.stream.offer(tasks(1, 2))
 
     for _ in range(3):
-        on.stream.run(SAMPLING, for_s=0.01)
+        on.stream.run(SAMPLING, for_s=0.0)
 
     assert [(one.episode_id, one.where) for one in on.stream.in_flight] == [(100, "engine"), (101, "queue")]
     assert all(one.age_s >= one.where_s >= 0 for one in on.stream.in_flight)
