@@ -205,22 +205,22 @@ def stream() -> Callable[..., StreamStage]:
         limits: Deadlines | None = None,
         most: int = 256,
         start: int = 8,
-        env: type[ScriptedEnv] = ScriptedEnv,
+        follower: Any = None,
+        clock: Callable[[], float] | None = None,
         **script: Any,
     ) -> StreamStage:
         envs: list[ScriptedEnv] = []
 
         def make_env() -> ScriptedEnv:
-            envs.append(env(lengths, **script))
+            envs.append(ScriptedEnv(lengths, **script))
             return envs[-1]
 
         engine = engine or ScriptedEngine()
         agent = lambda env: PromptAgent(env.instructions)  # noqa: E731
         limit = AdaptiveConcurrency(most, start=start)
+        settings: Any = {"limits": limits, "follower": follower, "clock": clock or ticks()}
         return StreamStage(
-            engine,
-            envs,
-            EpisodeStream(make_env, agent, engine, worker=7, limits=limits, concurrency=limit, clock=ticks()),
+            engine, envs, EpisodeStream(make_env, agent, engine, worker=7, concurrency=limit, **settings)
         )
 
     return make

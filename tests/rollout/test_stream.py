@@ -4,7 +4,9 @@ one a Collector would have played; every task offered comes back once, as a traj
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,8 @@ from olal.agents import PromptAgent
 from olal.envs import make_env
 from olal.errors import ConfigError, EngineFailed
 from olal.inference.transformers_engine import TransformersEngine
-from olal.rollout import AdaptiveConcurrency, Collector, EpisodeStream
-from olal.types import AdapterUpdate, EpisodeTask, SamplingParams
+from olal.rollout import AdaptiveConcurrency, Collector, Deadlines, EpisodeStream
+from olal.types import AdapterUpdate, EpisodeTask, Perturbation, SamplingParams
 
 Streamed = Callable[..., Any]
 Tasks = Callable[..., list[EpisodeTask]]
@@ -131,6 +133,44 @@ def test_a_new_version_of_the_same_weights_is_told_apart(stream: Streamed, tasks
 
     assert (played.adapter_version, played.adapter_digest) == (5, "same")
     assert on.engine.unloaded == []
+
+
+@dataclass
+class Mover:
+    """A follower that names the adapter of a perturbation by its seed, and counts how often it was asked."""
+
+    asked: list[int] = field(default_factory=list)
+
+    def member(self, perturbation: Perturbation) -> AdapterUpdate:
+        self.asked.append(perturbation.seed)
+        return AdapterUpdate(3, f"m{perturbation.seed}", FLAT)
+
+
+def test_episodes_of_a_population_share_its_members(stream: Streamed) -> None:
+    mover, plus, minus = Mover(), Perturbation(1, 0.5), Perturbation(2, 0.5)
+    on = stream({5: 2}, follower=mover)
+
+    on.stream.offer([EpisodeTask(i, 5, 9, one) for i, one in enumerate((plus, minus, plus, minus))])
+    played = sorted(on.stream.run(SAMPLING, for_s=60.0), key=lambda one: one.task.episode_id)
+
+    assert [one.adapter_digest for one in played] == ["m1", "m2", "m1", "m2"]
+    assert mover.asked == [1, 2]
+    assert sorted(on.engine.unloaded) == ["m1", "m2"]
+    assert len({request.seed for request in on.engine.submitted}) == 2  # one a turn, whatever the member
+
+
+def test_an_episode_that_the_engine_keeps_too_long_is_cancelled(
+    stream: Streamed, scripted_engine: Any, tasks: Tasks
+) -> None:
+    engine = scripted_engine(width=0)
+    on = stream({1: 9}, engine=engine, limits=Deadlines(episode_s=0.05), clock=time.monotonic)
+    on.stream.offer(tasks(1))
+
+    [late] = on.stream.run(SAMPLING, for_s=60.0)
+
+    assert (late.failure, late.reason) == ("data", "episode_timeout")
+    assert engine.cancelled == [1]
+    assert on.stream.num_abandoned == 0
 
 
 def test_an_engine_that_dies_ends_the_stream(stream: Streamed, scripted_engine: Any, tasks: Tasks) -> None:
