@@ -181,6 +181,15 @@ class EnvironmentPool:
         self._leave(seat.lane, waiting)
         return True
 
+    def waited_s(self, episode: Episode) -> float:
+        """How long the present call of an episode has waited, or did, for others on its thread."""
+        seat = self._seats.get(episode)
+        if seat is None or episode not in self._at_work:
+            return 0.0
+        current = seat.lane.current
+        began = current[1] if current is not None and current[0].owner is episode else self._clock()
+        return began - episode.since
+
     def close(self) -> None:
         """Close every environment, and wait a few seconds for it."""
         for seat in [*self._free, *self._seats.values()]:
@@ -232,6 +241,7 @@ class EnvironmentPool:
         if not isinstance(episode, Episode) or episode not in self._at_work:
             return None  # a closed environment, or one whose episode nobody plays any more
         self._at_work.discard(episode)
+        episode.excused_s += max(0.0, self._clock() - episode.since - answer.duration_s)
         if not (is_noisy and SLOW_S < answer.duration_s < _NOISE_S):
             self._num_calls += 1
             self._mean_s += max(_SHARE_OF_LAST, 1 / self._num_calls) * (answer.duration_s - self._mean_s)

@@ -108,7 +108,11 @@ class Player:
             They; an engine that is still at one of them has to be told.
         """
         now, limit_s = self._clock(), self._limits.episode_s
-        late = [one for one in episodes if not one.is_over and now - one.started - one.excused_s > limit_s]
+        late = [
+            one
+            for one in episodes
+            if not one.is_over and now - one.started - one.excused_s - self._pool.waited_s(one) > limit_s
+        ]
         ended: list[Episode] = []
         for episode in late:
             if episode.where == "environment" and not self._pool.abandon(episode):

@@ -205,3 +205,21 @@ def test_an_engine_that_raises_ends_the_worker(play: Any, scripted_engine: Any) 
 
     with pytest.raises(EngineFailed, match="the device is gone"):
         play(Faulty, *range(5), engine=scripted_engine(say=say))
+
+
+class Napping(Faulty):
+    """The episode of seed 1 takes 0.2 s for its third step, that of seed 2 takes 0.3 s for its second."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.seed = seed
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Any:
+        time.sleep({(1, 2): 0.2, (2, 1): 0.3}.get((self.seed, self.turn), 0.0))
+        return super().step(action)
+
+
+def test_an_episode_is_not_late_for_having_waited_for_others(play: Any) -> None:
+    played = play(Napping, 1, 2, limits=Deadlines(step_s=5.0, episode_s=0.42))
+
+    assert [one.error for one in played] == ["", ""]
