@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from olal.adapters.delta_bytes import decode_delta
-from olal.adapters.seed_space import SeedSpace, make_records
+from olal.adapters.seed_space import SeedSpace
 from olal.errors import AdapterMismatch
 from olal.types import AdapterDelta, AdapterUpdate, Perturbation
 
@@ -80,8 +80,7 @@ class AdapterFollower:
 
     def member(self, perturbation: Perturbation) -> AdapterUpdate:
         """The present adapter moved by one record, and not for good."""
-        record = make_records(np.array([perturbation.seed], np.uint64), np.array([perturbation.coefficient]))
-        flat = self.space.moved(self.present.flat, record)
+        flat = self.space.moved(self.present.flat, perturbation.record)
         return AdapterUpdate(self.present.version, self.space.layout.digest(flat), flat)
 
     def _catch_up(

@@ -32,9 +32,9 @@ class SeedMaster:
         Raises:
             AdapterMismatch: it is not of this layout.
         """
+        self.digest = self.space.layout.digest(flat)  # refuses what does not fit before anything is changed
         self.version = version
         self.flat: NDArray[np.float32] = flat.copy()
-        self.digest = self.space.layout.digest(self.flat)
         self._keep = 1.0
         self._records: list[NDArray[Any]] = []
 

@@ -22,6 +22,8 @@ class MeZOConfig(LearnerBase):
     """What is measured: the clipped surrogate, or the negative log-likelihood weighted by exp(advantage / T)."""
     weight_temperature: float = Field(default=0.5, gt=0)
     """T of the nll objective, in standard deviations of the advantage."""
+    rho_bar: float = Field(default=1.0, gt=0)
+    """Most that a decision of an older version counts for: the bound of its importance weight."""
     subspace: Literal["full", "b", "core"] = "full"
     """What moves: the whole adapter, its B matrices alone, or an r by r core of each of them."""
     anchor_decay: float = Field(default=0.0, ge=0, lt=1)

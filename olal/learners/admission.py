@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from olal.types import Trajectory, Turn
+from olal.types import Perturbation, Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Gate:
         vocabulary_size: of its base model.
         digests: version to the digest of the adapter that it published, as far back as it remembers.
         needs_logprobs: whether it compares with the acting policy.
+        members: perturbed adapters that alone may have played, and their digests; None where the published one plays.
     """
 
     version: int
@@ -39,13 +40,15 @@ class Gate:
     vocabulary_size: int
     digests: Mapping[int, str]
     needs_logprobs: bool = True
+    members: Mapping[Perturbation, str] | None = None
 
     def admit(self, trajectories: Sequence[Trajectory]) -> Admission:
         """Sort out what would poison the adapter.
 
         The reasons: `failed` (the episode ended in an error), `bad_reward` (NaN or infinite), `foreign_base` (tokens
-        that the base model does not have), `foreign_adapter` (of a version not published yet, or with another digest
-        than this learner gave that version), `stale`, `malformed` (ragged completions), `missing_logprobs`.
+        that the base model does not have), `malformed` (ragged completions), `stale`, `foreign_adapter` (of a version
+        not published yet, of a member of a population that none was asked of, or with another digest than this learner
+        gave that adapter), `missing_logprobs`.
         """
         kept: list[Trajectory] = []
         dropped: dict[str, int] = {}
@@ -68,15 +71,20 @@ class Gate:
             return "foreign_base"
         if any(len(turn.completion.forced) != len(turn.completion.token_ids) for turn in trajectory.turns):
             return "malformed"
-        if not self.needs_logprobs:
+        if not self.needs_logprobs and self.members is None:
             return ""
-        told = trajectory.adapter_digest
-        known = self.digests.get(trajectory.adapter_version, told)
-        if trajectory.adapter_version > self.version or (told and told != known):
-            return "foreign_adapter"
         if self.version - trajectory.adapter_version > self.max_staleness:
             return "stale"
-        return "" if all(_has_logprobs(turn) for turn in trajectory.turns) else "missing_logprobs"
+        if trajectory.adapter_version > self.version or not self._is_known_adapter(trajectory):
+            return "foreign_adapter"
+        has_logprobs = not self.needs_logprobs or all(_has_logprobs(turn) for turn in trajectory.turns)
+        return "" if has_logprobs else "missing_logprobs"
+
+    def _is_known_adapter(self, trajectory: Trajectory) -> bool:
+        told, moved = trajectory.adapter_digest, trajectory.task.perturbation
+        if self.members is None:
+            return moved is None and told in ("", self.digests.get(trajectory.adapter_version, told))
+        return moved is not None and moved in self.members and told in ("", self.members[moved])
 
     def _is_foreign(self, turn: Turn) -> bool:
         return not (self._is_known(turn.prompt_token_ids) and self._is_known(turn.completion.token_ids))

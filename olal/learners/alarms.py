@@ -7,25 +7,36 @@ metrics.jsonl and the terminal.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from olal.types import Trajectory
 
 Alarms = dict[str, str]
 
 LEAST_ENTROPY_SHARE = 0.01
 MOST_RATIO_ERROR = 0.01
+MOST_HALF_RATIO_ERROR = 0.5
 KL_BLOW_UP = 10.0
 
 
-def non_finite(metrics: Mapping[str, float], flat: NDArray[np.float32]) -> Alarms:
-    """A number that is NaN or infinite; the update must be refused."""
+def non_finite(metrics: Mapping[str, float], arrays: Mapping[str, NDArray[Any]]) -> Alarms:
+    """A number that is NaN or infinite; the update must be refused.
+
+    Args:
+        metrics: of the update.
+        arrays: all that was learned, by name: the adapter, critics and what optimizers remember.
+    """
     wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
-    wrong += [] if np.isfinite(flat).all() else ["adapter"]
+    wrong += [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if not wrong:
         return {}
-    return {"non_finite": f"not finite: {', '.join(wrong)}; the update is refused and the last good adapter stays"}
+    named = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+    return {"non_finite": f"not finite: {named}; the update is refused and the last good adapter stays"}
 
 
 def below_rounding(
@@ -54,6 +65,17 @@ def ratio_not_one(largest_gap: float, *, tolerance: float = MOST_RATIO_ERROR) ->
         "ratio_not_one": f"at identical weights the ratio of learner to engine is {ratio:.4g}, not 1; they differ in "
         "model, number format or temperature"
     }
+
+
+def ratio_tolerance(dtype: torch.dtype) -> float:
+    """How far a ratio may be from one where engine and learner round alike, but in batches of other shapes."""
+    return MOST_RATIO_ERROR if dtype == torch.float32 else MOST_HALF_RATIO_ERROR
+
+
+def success_rate(trajectories: Sequence[Trajectory]) -> float | None:
+    """Share of the episodes that solved the task; None where that has no meaning."""
+    solved = [trajectory.success for trajectory in trajectories if trajectory.success is not None]
+    return sum(solved) / len(solved) if solved else None
 
 
 def entropy_collapse(entropy: float, largest_entropy: float, *, success_rate: float | None = None) -> Alarms:
@@ -86,11 +108,20 @@ def no_signal(advantages: NDArray[np.float64]) -> Alarms:
     return {"advantages_zero": "all advantages are zero: the episodes did equally well, so nothing is learned"}
 
 
-def losses_agree(spread: float) -> Alarms:
-    """Zeroth order: the losses of all perturbed adapters are one number, loss+ and loss- too: no direction is known."""
-    if spread != 0:
+def losses_agree(gaps: NDArray[np.float64]) -> Alarms:
+    """Zeroth order: an adapter and its opposite always do alike, so no direction is known.
+
+    Args:
+        gaps: loss+ less loss- of every direction that was measured.
+    """
+    if not len(gaps) or (gaps != 0).any():
         return {}
     return {"loss_plus_is_loss_minus": "loss+ equals loss- along every direction; raise learner.sigma"}
+
+
+def no_pair(directions: int) -> Alarms:
+    """Evolution strategies: no direction was played to the end under both of its signs."""
+    return {"no_pair": f"none of the {directions} directions was played under both signs, so nothing is learned"}
 
 
 def nothing_admitted(given: int, dropped: Mapping[str, int]) -> Alarms:

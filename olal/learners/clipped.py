@@ -2,10 +2,8 @@
 
 Schulman et al. 2017, "Proximal policy optimization algorithms", eq. 7:
 L = E[min(r_t A_t, clip(r_t, 1 - eps, 1 + eps) A_t)] with r_t = pi(a_t) / pi_prox(a_t).
-Both probabilities are over the legal tokens alone, so r_t is exactly one before the first step. Where the acting
-policy is the one that is updated, it is the proximal policy itself. Where it is older, the two are decoupled (Hilton et
-al. 2021, "Batch size-invariance for policy optimization", eq. 4): pi_prox is recomputed at the start of the update, and
-a decision counts w_t = min(rho_bar, pi_prox(a_t) / pi_behaviour(a_t)) times (Espeholt et al. 2018, "IMPALA").
+Both probabilities are over the legal tokens alone, so r_t is exactly one before the first step. What an older policy
+did is decoupled and weighted, as `olal.learners.stale` says.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from olal.learners.gradient import GradientLearner, GradientSettings
 from olal.learners.plan import Minibatch, Plan, Survey
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
+from olal.learners.stale import Stale, decouple
 from olal.models.policy_network import PolicyNetwork
 
 
@@ -34,25 +33,6 @@ class ClippedSettings(GradientSettings):
     clip: float = 0.2
     advantage_std_floor: float = 0.05
     rho_bar: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stale:
-    """How the acting policy differs from the one that is updated.
-
-    Attributes:
-        proximal: float64 (N,): log-probabilities of the policy that the update starts from.
-        weights: float64 (N,): truncated importance weights, 1 where both policies are the same.
-        is_stale: bool (N,): made by an older version.
-    """
-
-    proximal: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    is_stale: NDArray[np.bool_]
-
-    def ratios(self, batch: DecisionBatch) -> NDArray[np.float64]:
-        """Whole importance ratios, shape (N,): 1 where both policies are the same."""
-        return np.where(self.is_stale, np.exp(self.proximal - batch.behaviour_logprobs), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +87,13 @@ class ClippedLearner(GradientLearner[ClippedPlan]):
         """Decouple acting and proximal policy, and ask for the credit of every decision."""
         stale = self.decouple(batch, survey)
         credit = self.credit(batch, survey, stale)
-        metrics = dict(credit.metrics)
-        if stale.is_stale.any():
-            weights = stale.weights[stale.is_stale]
-            gaps = (stale.proximal - batch.behaviour_logprobs)[stale.is_stale]
-            metrics |= {
-                "stale_fraction": float(stale.is_stale.mean()),
-                "importance_weight": float(weights.mean()),
-                "truncated_fraction": float((np.exp(gaps) > self._settings.rho_bar).mean()),
-                "behaviour_kl": float((np.exp(gaps) - 1 - gaps).mean()),
-            }
+        metrics = {**credit.metrics, **stale.metrics(batch, self._settings.rho_bar)}
         weights = stale.weights * batch.weights
         return ClippedPlan(credit.advantages, metrics, credit.returns, stale.proximal, weights, batch.weights)
 
     def decouple(self, batch: DecisionBatch, survey: Survey) -> Stale:
         """Proximal log-probabilities and truncated importance weights, shape (N,) each."""
-        is_stale = batch.is_older_than(self.version)
-        proximal = np.where(is_stale, survey.logprobs, batch.behaviour_logprobs)
-        log_weights = np.minimum(proximal - batch.behaviour_logprobs, np.log(self._settings.rho_bar))
-        return Stale(proximal, np.where(is_stale, np.exp(log_weights), 1.0), is_stale)
+        return decouple(batch, survey.logprobs, version=self.version, rho_bar=self._settings.rho_bar)
 
     def terms(
         self, batch: DecisionBatch, scorer: ContextScorer, plan: ClippedPlan, mini: Minibatch

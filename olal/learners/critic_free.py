@@ -17,8 +17,9 @@ import numpy as np
 
 from olal.learners.advantages import batch_advantages
 from olal.learners.batch import DecisionBatch
-from olal.learners.clipped import ClippedLearner, ClippedSettings, Credit, Stale
+from olal.learners.clipped import ClippedLearner, ClippedSettings, Credit
 from olal.learners.plan import Survey
+from olal.learners.stale import Stale
 from olal.returns import group_advantages, normalise
 from olal.types import Trajectory
 

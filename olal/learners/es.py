@@ -10,17 +10,20 @@ into any member. All members play the same episodes with the same draws, so what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from olal.adapters import Checkpoint, SeedMaster, SeedSpace
-from olal.learners.base import LearnerStep
+from olal.adapters import Checkpoint, SeedSpace
+from olal.errors import CheckpointCorrupt
+from olal.learners import alarms
+from olal.learners.admission import Gate
+from olal.learners.forward import ForwardLearner
 from olal.learners.schedule import LinearDecay
 from olal.models.policy_network import PolicyNetwork
-from olal.types import AdapterUpdate, Perturbation, Trajectory
+from olal.types import Perturbation, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class ESSettings:
     anchor_decay: float = 0.0
 
 
-class ESLearner:
+class ESLearner(ForwardLearner):
     """See `olal.learners.base.SeedLearner` for the contract."""
 
     def __init__(
@@ -52,56 +55,64 @@ class ESLearner:
             settings: hyper-parameters.
             learning_rate: length of a step along a direction one spread of returns better, by version.
             seed: of the directions.
-            space: the rules of records, with the bank's initial adapter as anchor; None lets everything move.
+            space: the rules of records; None lets everything move.
         """
+        super().__init__(network, learning_rate, max_staleness=0, anchor_decay=settings.anchor_decay, space=space)
         self._settings = settings
-        self._learning_rate = learning_rate
         self._seed = seed
-        self.space = space or SeedSpace(network.bank.layout, network.bank.initial)
-        self._master = SeedMaster(self.space)
 
-    @property
-    def version(self) -> int:
-        """Version of the present adapter."""
-        return self._master.version
-
-    def current(self) -> AdapterUpdate:
-        """The present adapter."""
-        return self._master.current()
+    def gate(self) -> Gate:
+        """Admit the episodes of this version's members alone, each under the very adapter that the member is."""
+        digests = {
+            member: self.space.layout.digest(self.space.moved(self._master.flat, member.record))
+            for member in self.members()
+        }
+        return replace(super().gate(), members=digests, needs_logprobs=False)
 
     def members(self) -> tuple[Perturbation, ...]:
         """Plus and minus of every direction of the next update, neighbours; a function of seed and version alone."""
         sigma = float(np.float32(self._settings.sigma))
         return tuple(Perturbation(int(seed), sign * sigma) for seed in self._directions() for sign in (1, -1))
 
-    def update(self, trajectories: Sequence[Trajectory]) -> LearnerStep:
-        """Move along the directions whose members did better; episodes of other members or versions do not count.
+    def learn(self, trajectories: Sequence[Trajectory]) -> tuple[dict[str, float], alarms.Alarms]:
+        """Move along the directions whose members did better.
 
         A direction of which a sign has no whole episode is left out.
         """
         returns = self._returns(trajectories)
         both = np.isfinite(returns).all(axis=1)
-        spread = float(returns[both].std()) if both.any() else 0.0
-        self._master.begin(keep=1 - self._settings.anchor_decay)
+        played = returns[both]
+        self.begin()
+        if not len(played):
+            return {"directions_used": 0.0}, alarms.no_pair(len(returns))
+        spread = float(played.std())
         if spread > 0:
-            utilities = shape_returns(returns[both].ravel(), self._settings.shaping).reshape(-1, 2)
+            utilities = shape_returns(played.ravel(), self._settings.shaping).reshape(-1, 2)
             slopes = (utilities[:, 0] - utilities[:, 1]) / (2 * len(utilities))
             self._master.move(self._directions()[both], self._learning_rate.at(self.version) * slopes)
-        delta = self._master.commit()
         metrics = {
             "member_return_spread": spread,
-            "member_return_best": float(returns[both].max()) if both.any() else float("nan"),
-            "directions_used": float(both.sum()),
+            "member_return_best": float(played.max()),
+            "directions_used": float(len(played)),
         }
-        return LearnerStep(self.current(), metrics, delta)
+        gaps = played[:, 0] - played[:, 1]
+        return metrics, alarms.no_signal(played - played.mean()) or alarms.losses_agree(gaps)
 
     def checkpoint(self) -> Checkpoint:
         """The adapter; all else follows from seed and version."""
-        return Checkpoint(self.version, self._master.flat.copy(), {}, {"seed": self._seed})
+        common = super().checkpoint()
+        return Checkpoint(common.version, common.flat, {}, {**common.state, "seed": self._seed})
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from `checkpoint`."""
-        self._master.restore(checkpoint.version, checkpoint.flat)
+        """Continue from `checkpoint`.
+
+        Raises:
+            AdapterMismatch: its adapter has another layout.
+            CheckpointCorrupt: it was written by another kind of learner.
+        """
+        if "seed" not in checkpoint.state:
+            raise CheckpointCorrupt("the checkpoint was written by another kind of learner; missing: seed")
+        super().restore(checkpoint)
         self._seed = checkpoint.state["seed"]
 
     def _directions(self) -> NDArray[np.uint64]:
@@ -112,9 +123,8 @@ class ESLearner:
         """Mean return of every member, float64 of shape (directions, 2); NaN where it finished no episode."""
         played: dict[Perturbation, list[float]] = {member: [] for member in self.members()}
         for trajectory in trajectories:
-            perturbation = trajectory.task.perturbation
-            if perturbation in played and trajectory.adapter_version == self.version and not trajectory.error:
-                played[perturbation].append(trajectory.episode_return)
+            if trajectory.task.perturbation is not None:  # the gate lets no one in who is not a member
+                played[trajectory.task.perturbation].append(trajectory.episode_return)
         means = [float(np.mean(returns)) if returns else float("nan") for returns in played.values()]
         return np.array(means).reshape(-1, 2)
 

@@ -166,11 +166,11 @@ class GradientLearner(ABC, Generic[PlanT]):
         kept, left_out = self.select(admission.kept)
         dropped = {**admission.dropped, **left_out}
         batch = make_batch(kept, vocabulary, gamma=self._settings.gamma)
-        solved = [trajectory.success for trajectory in kept if trajectory.success is not None]
-        success_rate = sum(solved) / len(solved) if solved else None
+        success_rate = alarms.success_rate(kept)
         metrics, raised = self._learn(batch, before.flat, success_rate) if len(batch) else ({"num_decisions": 0.0}, {})
         raised |= alarms.nothing_admitted(len(trajectories), dropped)
-        broken = alarms.non_finite(metrics, self._flat.detach().cpu().numpy())
+        after = self.checkpoint()
+        broken = alarms.non_finite(metrics, {"adapter": after.flat, **after.arrays})
         if broken:
             self.restore(before)
             raised |= broken
@@ -257,14 +257,13 @@ class GradientLearner(ABC, Generic[PlanT]):
         metrics: Mapping[str, float],
         before: NDArray[np.float32],
     ) -> alarms.Alarms:
-        is_half = next(self.network.base.network.parameters()).dtype != torch.float32
         silent = alarms.no_signal(plan.signal)
         raised = {
             **silent,
             **alarms.kl_blow_up(metrics["kl"], self._settings.target_kl),
             **alarms.ratio_not_one(
                 _largest(gaps[~batch.is_older_than(self.version)]),
-                tolerance=0.5 if is_half else alarms.MOST_RATIO_ERROR,
+                tolerance=alarms.ratio_tolerance(self.network.dtype),
             ),
         }
         if not silent and self._flat.grad is not None:

@@ -7,36 +7,39 @@ negative log-likelihood of RWR over the legal set (entropy bonus included), and 
 2n losses instead of by sigma (FZOO, arXiv 2506.09034), so it needs no scale of its own. z is Rademacher noise rebuilt
 from its seed; theta is float32 and never perturbed in place, so there is nothing to restore and nothing drifts. No
 backward pass runs anywhere: the critic is a ridge regression. All that an update does to theta is a list of records.
+What an older policy did is decoupled and weighted, as `olal.learners.stale` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from olal.adapters import Checkpoint, Members, SeedMaster, SeedSpace, make_records
-from olal.learners.admission import Gate
+from olal.adapters import Checkpoint, Members, SeedSpace, make_records
+from olal.errors import CheckpointCorrupt
+from olal.learners import alarms
 from olal.learners.advantages import batch_advantages
-from olal.learners.alarms import losses_agree, non_finite, nothing_admitted
-from olal.learners.base import LearnerStep
 from olal.learners.batch import DecisionBatch, make_batch
+from olal.learners.forward import ForwardLearner
 from olal.learners.ranks import Alone, Ranks, share
 from olal.learners.reward_scale import RewardScale
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
+from olal.learners.stale import Stale, decouple
 from olal.learners.torch_state import random_state, restore_random
 from olal.learners.value_head import RidgeValue
 from olal.models.legal import legal_entropy
 from olal.models.policy_network import PolicyNetwork
 from olal.returns import normalise
-from olal.types import AdapterUpdate, Perturbation, Trajectory
+from olal.types import Trajectory
 
 _LARGEST_WEIGHT = 20.0
+_USUAL_KL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class MeZOSettings:
     gae_lambda: float = 0.95
     objective: Literal["surrogate", "nll"] = "surrogate"
     clip: float = 0.2
+    rho_bar: float = 1.0
     weight_temperature: float = 0.5
     entropy: float = 0.01
     anchor_decay: float = 0.0
@@ -62,8 +66,21 @@ class MeZOSettings:
     rows_per_pass: int = 512
 
 
-class MeZOLearner:
-    """See `olal.learners.base.Learner` for the contract."""
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What an update improves, of N decisions.
+
+    Attributes:
+        worth: float64 (N,): what a decision counts.
+        proximal: float64 (N,): log-probabilities that ratios are taken to.
+    """
+
+    worth: NDArray[np.float64]
+    proximal: NDArray[np.float64]
+
+
+class MeZOLearner(ForwardLearner):
+    """See `olal.learners.base.SeedLearner` for the contract."""
 
     def __init__(
         self,
@@ -74,101 +91,125 @@ class MeZOLearner:
         seed: int,
         space: SeedSpace | None = None,
     ) -> None:
-        """Start from the bank's initial adapter.
+        """Start from the bank's initial adapter; see `ForwardLearner` for the other arguments.
 
         Args:
             network: base model and bank.
             settings: hyper-parameters.
             learning_rate: length of a step along a direction one spread of losses better, by version.
             seed: of the directions, the subsampling and the critic's features.
-            space: the rules of records, with the bank's initial adapter as anchor; None lets everything move.
+            space: the rules of records; None lets everything move.
         """
-        self._network = network
+        super().__init__(
+            network,
+            learning_rate,
+            max_staleness=settings.max_staleness,
+            anchor_decay=settings.anchor_decay,
+            space=space,
+        )
         self._settings = settings
-        self._learning_rate = learning_rate
         self._random = np.random.Generator(np.random.Philox(key=seed))
-        self.space = space or SeedSpace(network.bank.layout, network.bank.initial)
-        self._master = SeedMaster(self.space)
         self._value = RidgeValue(network.hidden_size, settings.value_features, ridge=settings.value_ridge, seed=seed)
         self._reward_scale = RewardScale()
-        self._digests: dict[int, str] = {}
         self._ranks: Ranks = Alone()
 
     def join(self, ranks: Ranks) -> None:
         """Share the members of every step with the same learner in other processes; see `SharedLearner`."""
         self._ranks = ranks
 
-    @property
-    def version(self) -> int:
-        """Version of the present adapter."""
-        return self._master.version
-
-    def current(self) -> AdapterUpdate:
-        """The present adapter."""
-        return self._master.current()
-
-    def members(self) -> tuple[Perturbation, ...]:
-        """None: episodes are played under the present adapter, members are scored here."""
-        return ()
-
-    @torch.inference_mode()
-    def update(self, trajectories: Sequence[Trajectory]) -> LearnerStep:
-        """Several zeroth-order steps on the surrogate of `trajectories`.
-
-        Raises:
-            GrammarError: a completion is not of the grammar it came with.
-        """
-        settings, vocabulary = self._settings, self._network.base.vocabulary
-        self._digests[self.version] = self._master.digest
-        self._digests = {v: text for v, text in self._digests.items() if v >= self.version - settings.max_staleness}
-        admission = Gate(self.version, settings.max_staleness, vocabulary.size, self._digests).admit(trajectories)
-        batch = make_batch(admission.kept, vocabulary, gamma=settings.gamma)
-        metrics = self._learn(batch) if len(batch) else {"num_decisions": 0.0}
-        metrics |= {f"dropped_{reason}": float(count) for reason, count in admission.dropped.items()}
-        delta = self._master.commit()
-        alarms = {
-            **nothing_admitted(len(trajectories), admission.dropped),
-            **losses_agree(metrics.get("loss_spread", 1.0)),
-            **non_finite(metrics, self._master.flat),
-        }
-        return LearnerStep(self.current(), metrics, delta, alarms)
-
-    def _learn(self, batch: DecisionBatch) -> dict[str, float]:
+    def learn(self, trajectories: Sequence[Trajectory]) -> tuple[dict[str, float], alarms.Alarms]:
+        """Several zeroth-order steps on the surrogate of `trajectories`."""
         settings = self._settings
+        batch = make_batch(trajectories, self._network.base.vocabulary, gamma=settings.gamma)
+        if not len(batch):
+            return {"num_decisions": 0.0}, {}
         scorer = ContextScorer(self._network, batch, temperature=settings.temperature, ranks=self._ranks)
         self._network.bank.use(torch.from_numpy(self._master.flat))
         logprobs, states = scorer.survey(batch)
-        hidden = states.double().cpu().numpy()
-        scale = self._reward_scale.update(batch, settings.gamma)
-        advantages, returns = batch_advantages(
-            batch, self._value.values(hidden), gamma=settings.gamma, gae_lambda=settings.gae_lambda, scale=scale
-        )
-        self._value.fit(hidden[batch.context_of], returns)
-        spread = float(advantages.std())
-        advantages = normalise(advantages, std_floor=settings.advantage_std_floor)
-        self._master.begin(keep=1 - settings.anchor_decay)
-        worth = batch.weights * self._worth(advantages)
-        spreads = [self._step(batch, scorer, worth) for _ in range(settings.steps)]
-        return {
+        stale = decouple(batch, logprobs, version=self.version, rho_bar=settings.rho_bar)
+        advantages, metrics = self._credit(batch, states.double().cpu().numpy(), stale)
+        raised = alarms.no_signal(advantages)
+        self.begin()
+        steps = 0 if raised and settings.objective == "nll" else settings.steps  # no signal would be imitation of all
+        aim = Aim(batch.weights * self._worth(advantages, stale), stale.proximal)
+        measured = [self._step(batch, scorer, aim) for _ in range(steps)]
+        gaps = np.abs(logprobs - batch.behaviour_logprobs)
+        metrics |= {
             "num_decisions": float(len(batch)),
             "num_contexts": float(len(batch.contexts)),
-            "optimizer_steps": float(settings.steps),
-            "loss_spread": float(np.mean(spreads)),
-            "advantage_std": spread,
-            "reward_scale": scale,
-            "max_logprob_gap": float(np.abs(logprobs - batch.behaviour_logprobs).max()),
+            "optimizer_steps": float(steps),
+            "max_logprob_gap": float(gaps.max()),
             "log_legal_mass": float(batch.log_legal_mass.mean()),
+            **stale.metrics(batch, settings.rho_bar),
+        }
+        fresh = gaps[~stale.is_stale]
+        raised |= alarms.ratio_not_one(
+            float(fresh.max()) if len(fresh) else 0.0, tolerance=alarms.ratio_tolerance(self._network.dtype)
+        )
+        if measured:
+            losses = np.concatenate([losses for losses, _ in measured])
+            metrics["loss_spread"] = float(np.mean([losses.std() for losses, _ in measured]))
+            raised |= alarms.losses_agree(losses[0::2] - losses[1::2])
+            raised |= self._look(batch, scorer, stale, measured[-1][1], trajectories, metrics)
+        return metrics, raised
+
+    def _credit(
+        self, batch: DecisionBatch, hidden: NDArray[np.float64], stale: Stale
+    ) -> tuple[NDArray[np.float64], dict[str, float]]:
+        """Advantages, shape (N,), centred and scaled, given the hidden states of the contexts; the critic learns."""
+        settings = self._settings
+        scale = self._reward_scale.update(batch, settings.gamma)
+        advantages, returns = batch_advantages(
+            batch,
+            self._value.values(hidden),
+            gamma=settings.gamma,
+            gae_lambda=settings.gae_lambda,
+            scale=scale,
+            ratios=stale.ratios(batch),
+            rho_bar=settings.rho_bar,
+        )
+        self._value.fit(hidden[batch.context_of], returns)
+        metrics = {"advantage_std": float(advantages.std()), "reward_scale": scale}
+        return normalise(advantages, std_floor=settings.advantage_std_floor), metrics
+
+    def _look(
+        self,
+        batch: DecisionBatch,
+        scorer: ContextScorer,
+        stale: Stale,
+        contexts: NDArray[np.int64],
+        trajectories: Sequence[Trajectory],
+        metrics: dict[str, float],
+    ) -> alarms.Alarms:
+        """Look at the policy after the last step, in the contexts of that step; adds to the metrics."""
+        rows = np.flatnonzero(np.isin(batch.context_of, contexts))
+        place = np.searchsorted(contexts, batch.context_of[rows])
+        self._network.bank.use(torch.from_numpy(self._master.flat))
+        legal, _ = scorer.score(contexts)
+        moved = legal.double().cpu().numpy()[place, batch.chosen[rows]] - stale.proximal[rows]
+        metrics["kl"] = float((np.exp(moved) - 1 - moved).mean())
+        metrics["entropy"] = float(legal_entropy(legal).double().cpu().numpy()[place].mean())
+        largest = float(np.log([len(batch.legal[context]) for context in contexts])[place].mean())
+        return {
+            **alarms.kl_blow_up(metrics["kl"], _USUAL_KL),
+            **alarms.entropy_collapse(metrics["entropy"], largest, success_rate=alarms.success_rate(trajectories)),
         }
 
-    def _worth(self, advantages: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What a decision counts in the objective: its advantage, or its weight under RWR, which are one on average."""
+    def _worth(self, advantages: NDArray[np.float64], stale: Stale) -> NDArray[np.float64]:
+        """What a decision counts: its advantage, less where it is stale, or its weight under RWR, one on average."""
         if self._settings.objective == "surrogate":
-            return advantages
+            return advantages * stale.weights
         weights = np.minimum(np.exp(advantages / self._settings.weight_temperature), _LARGEST_WEIGHT)
         return weights / weights.mean()
 
-    def _step(self, batch: DecisionBatch, scorer: ContextScorer, worth: NDArray[np.float64]) -> float:
-        """Score 2n perturbed adapters on a subsample of contexts and move along the directions that helped."""
+    def _step(
+        self, batch: DecisionBatch, scorer: ContextScorer, aim: Aim
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Score 2n perturbed adapters on a subsample of contexts and move along the directions that helped.
+
+        Returns:
+            The losses of the members, float64 (2n,), and the contexts, int64.
+        """
         settings = self._settings
         count = min(settings.contexts_per_step, len(batch.contexts))
         used = np.unique(batch.context_of)
@@ -177,18 +218,18 @@ class MeZOLearner:
         seeds = self._random.integers(0, 2**63, settings.directions).astype(np.uint64)
         signs = np.tile([settings.sigma, -settings.sigma], len(seeds))
         members = Members(self.space, self._master.flat, make_records(np.repeat(seeds, 2), signs))
-        losses = self._losses(batch, scorer, worth, contexts, rows, members)
+        losses = self._losses(batch, scorer, aim, contexts, rows, members)
         spread = float(losses.std())
         if spread > 0 and np.isfinite(spread):
             slopes = (losses[0::2] - losses[1::2]) / (2 * spread * len(seeds))
             self._master.move(seeds, -self._learning_rate.at(self.version) * slopes)
-        return spread
+        return losses, contexts
 
     def _losses(
         self,
         batch: DecisionBatch,
         scorer: ContextScorer,
-        worth: NDArray[np.float64],
+        aim: Aim,
         contexts: NDArray[np.int64],
         rows: NDArray[np.int64],
         members: Members,
@@ -197,8 +238,8 @@ class MeZOLearner:
         device, settings = self._network.device, self._settings
         pick = torch.from_numpy(np.searchsorted(contexts, batch.context_of[rows])).to(device)
         chosen = torch.from_numpy(batch.chosen[rows]).to(device)
-        behaviour = torch.tensor(batch.behaviour_logprobs[rows], dtype=torch.float32, device=device)
-        value = torch.tensor(worth[rows], dtype=torch.float32, device=device)
+        proximal = torch.tensor(aim.proximal[rows], dtype=torch.float32, device=device)
+        value = torch.tensor(aim.worth[rows], dtype=torch.float32, device=device)
         losses = torch.zeros(len(members), dtype=torch.float64)
         per_pass = max(1, settings.rows_per_pass // len(contexts))
         own = 2 * share(self._ranks, len(members) // 2)  # both signs of a direction are the same rank's
@@ -208,7 +249,7 @@ class MeZOLearner:
             legal = scorer.score_members(contexts, members.part(start, stop))
             logprobs = legal[:, pick, chosen]
             if settings.objective == "surrogate":
-                ratio = (logprobs - behaviour).exp()
+                ratio = (logprobs - proximal).exp()
                 clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
                 gain = torch.minimum(ratio * value, clipped * value).mean(dim=1)
             else:
@@ -220,20 +261,24 @@ class MeZOLearner:
 
     def checkpoint(self) -> Checkpoint:
         """Adapter, critic statistics and the random state."""
+        common = super().checkpoint()
         arrays = {f"value.{name}": array for name, array in self._value.state().items()}
-        return Checkpoint(self.version, self._master.flat.copy(), arrays, self._state())
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "random": random_state(self._random),
-            "return_variance": self._reward_scale.variance,
-            "digests": {str(version): digest for version, digest in self._digests.items()},
-        }
+        state = {"random": random_state(self._random), "return_variance": self._reward_scale.variance}
+        return Checkpoint(common.version, common.flat, arrays, {**common.state, **state})
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from `checkpoint`."""
-        self._master.restore(checkpoint.version, checkpoint.flat)
-        self._value.restore({name: checkpoint.arrays[f"value.{name}"] for name in self._value.state()})
+        """Continue from `checkpoint`.
+
+        Raises:
+            AdapterMismatch: its adapter has another layout.
+            CheckpointCorrupt: it was written by another kind of learner.
+        """
+        value = {name: checkpoint.arrays.get(f"value.{name}") for name in self._value.state()}
+        missing = [f"value.{name}" for name, array in value.items() if array is None]
+        missing += [name for name in ("random", "return_variance") if name not in checkpoint.state]
+        if missing:
+            raise CheckpointCorrupt(f"the checkpoint was written by another kind of learner; missing: {missing[0]}")
+        super().restore(checkpoint)
+        self._value.restore({name: array for name, array in value.items() if array is not None})
         restore_random(self._random, checkpoint.state["random"])
         self._reward_scale.variance = checkpoint.state["return_variance"]
-        self._digests = {int(version): digest for version, digest in checkpoint.state.get("digests", {}).items()}

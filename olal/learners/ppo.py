@@ -16,12 +16,13 @@ from torch import Tensor
 
 from olal.learners.advantages import batch_advantages
 from olal.learners.batch import DecisionBatch
-from olal.learners.clipped import ClippedLearner, ClippedPlan, ClippedSettings, Credit, Stale
+from olal.learners.clipped import ClippedLearner, ClippedPlan, ClippedSettings, Credit
 from olal.learners.critic import MakeCritic
 from olal.learners.critic_slot import CriticSlot, explained_variance
 from olal.learners.plan import Minibatch, Survey
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
+from olal.learners.stale import Stale
 from olal.learners.value_head import ValueHead
 from olal.models.policy_network import PolicyNetwork
 from olal.returns import normalise

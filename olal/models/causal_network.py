@@ -36,6 +36,11 @@ class CausalNetwork:
         """Width of the last hidden state."""
         return int(self._network.get_output_embeddings().weight.shape[1])
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return next(self._network.parameters()).dtype
+
     @cached_property
     def pass_cost_tokens(self) -> int:
         """How many tokens one more model pass is worth, for whoever may split or share passes.

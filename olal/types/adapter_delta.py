@@ -24,6 +24,15 @@ class Perturbation:
     seed: int
     coefficient: float
 
+    @property
+    def record(self) -> NDArray[Any]:
+        """The record, shape (1,) of dtype `RECORD`.
+
+        >>> Perturbation(7, 0.5).record.tolist()
+        [(7, 0.5)]
+        """
+        return np.array([(self.seed, self.coefficient)], RECORD)
+
 
 @dataclass(frozen=True, slots=True)
 class AdapterDelta:

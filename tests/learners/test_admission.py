@@ -14,7 +14,7 @@ from olal.adapters import Checkpoint
 from olal.errors import AdapterMismatch, CheckpointCorrupt
 from olal.grammar import choice_grammar
 from olal.learners.base import Learner
-from olal.types import EpisodeTask, Trajectory
+from olal.types import EpisodeTask, Perturbation, Trajectory
 
 Make = Callable[..., Learner]
 Answer = Callable[..., list[Trajectory]]
@@ -45,6 +45,10 @@ FAULTS: dict[str, tuple[str, Callable[[Trajectory], Trajectory]]] = {
     ),
     "another adapter": ("foreign_adapter", lambda one: replace(one, adapter_digest="0123456789abcdef")),
     "a version to come": ("foreign_adapter", lambda one: replace(one, adapter_version=7)),
+    "a member of a population": (
+        "foreign_adapter",
+        lambda one: replace(one, task=replace(one.task, perturbation=Perturbation(7, 0.1))),
+    ),
     "stale": ("stale", lambda one: replace(one, adapter_version=-9)),
 }
 
@@ -55,7 +59,7 @@ def good(answer: Answer) -> list[Trajectory]:
 
 
 @pytest.mark.parametrize(("reason", "spoil"), FAULTS.values(), ids=FAULTS)
-@pytest.mark.parametrize("kind", ["ppo", "grpo", "rwr", "simpo", "value"])
+@pytest.mark.parametrize("kind", ["ppo", "grpo", "rwr", "simpo", "value", "mezo"])
 def test_a_bad_trajectory_is_dropped_by_name_and_leaves_no_trace(
     make_learner: Make, good: list[Trajectory], kind: str, reason: str, spoil: Callable[[Trajectory], Trajectory]
 ) -> None:
@@ -115,16 +119,19 @@ def test_what_was_published_is_known_after_a_restart(make_learner: Make, good: l
     assert metrics["dropped_foreign_adapter"] == 2
 
 
-def test_an_adapter_of_another_layout_is_refused(make_learner: Make) -> None:
-    learner = make_learner("ppo")
+@pytest.mark.parametrize("kind", ["ppo", "mezo"])
+def test_an_adapter_of_another_layout_is_refused_and_changes_nothing(make_learner: Make, kind: str) -> None:
+    learner = make_learner(kind)
     saved = learner.checkpoint()
 
     with pytest.raises(AdapterMismatch, match="must be float32 of shape"):
         learner.restore(Checkpoint(3, np.zeros(7, np.float32), saved.arrays, saved.state))
 
     assert learner.version == 0
+    assert np.array_equal(learner.current().flat, saved.flat)
 
 
-def test_a_checkpoint_of_another_learner_is_refused(make_learner: Make) -> None:
+@pytest.mark.parametrize(("kind", "other"), [("ppo", "grpo"), ("mezo", "grpo"), ("mezo", "ppo")])
+def test_a_checkpoint_of_another_learner_is_refused(make_learner: Make, kind: str, other: str) -> None:
     with pytest.raises(CheckpointCorrupt, match="another kind of learner"):
-        make_learner("ppo").restore(make_learner("grpo").checkpoint())
+        make_learner(kind).restore(make_learner(other).checkpoint())

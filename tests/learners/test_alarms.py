@@ -140,3 +140,70 @@ def test_equal_losses_of_a_perturbation_and_its_opposite_are_told(make_learner: 
 
     assert shaken.update(answers(answer)).alarms == {}
     assert set(still.update(answers(answer)).alarms) == {"loss_plus_is_loss_minus"}
+
+
+def test_losses_that_differ_between_directions_but_not_between_signs_are_told_too(
+    make_learner: Make, answer: Answer
+) -> None:
+    learner: Any = make_learner("mezo")
+    learner._losses = lambda *arguments: np.repeat(np.arange(8.0), 2)
+
+    step = learner.update(answers(answer))
+
+    assert step.metrics["loss_spread"] > 1
+    assert set(step.alarms) == {"loss_plus_is_loss_minus"}
+
+
+def test_mezo_tells_what_gradient_learners_tell(make_learner: Make, answer: Answer) -> None:
+    def off(one: Trajectory) -> Trajectory:
+        completion = one.turns[0].completion
+        logprobs = tuple(value - 0.5 * (value < 0) for value in completion.logprobs)
+        return replace(one, turns=(replace(one.turns[0], completion=replace(completion, logprobs=logprobs)),))
+
+    played = answers(answer)
+    sharp = {"objective": "nll", "weight_temperature": 0.1, "entropy": 0.0}
+    told = {
+        "advantages_zero": make_learner("mezo").update(answers(answer, lambda text: 1.0)),
+        "ratio_not_one": make_learner("mezo").update([off(played[0]), *played[1:]]),
+        "update_below_rounding": make_learner("mezo", rate=1e-20).update(played),
+        "kl_blow_up": make_learner("mezo", rate=0.1, steps=16, **sharp).update(played),
+        "entropy_collapse": make_learner("mezo", temperature=0.01).update(played),
+        "nothing_admitted": make_learner("mezo").update([replace(one, error="broke") for one in played]),
+    }
+
+    assert {name: name in step.alarms for name, step in told.items()} == dict.fromkeys(told, True)
+    assert told["kl_blow_up"].metrics["kl"] > 1
+
+
+def test_an_update_of_mezo_that_is_not_finite_is_refused_whole(make_learner: Make, answer: Answer) -> None:
+    learner: Any = make_learner("mezo", anchor_decay=0.1)
+    learner.update(answers(answer))
+    before, losses = learner.checkpoint(), learner._losses
+    learner._losses = lambda *arguments: losses(*arguments) * np.nan
+
+    step = learner.update(answers(answer))
+
+    after = learner.checkpoint()
+    assert "refused" in step.alarms["non_finite"]
+    assert (step.update.version, step.update.digest, step.delta.keep) == (2, step.delta.parent_digest, 1.0)
+    assert np.array_equal(after.flat, before.flat)
+    assert after.state["random"] == before.state["random"]
+    assert all(np.array_equal(after.arrays[name], array) for name, array in before.arrays.items())
+
+
+def test_a_critic_that_is_not_finite_is_refused_although_the_adapter_is(
+    make_learner: Make, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner: Any = make_learner("ppo", epochs=1, minibatch_decisions=10**6)
+    before, step = learner.checkpoint().arrays["value.head.first.weight"], learner.step
+
+    def poison() -> None:
+        learner.critic.head.first.weight.grad[0, 0] = torch.nan
+        step()
+
+    monkeypatch.setattr(learner, "step", poison)
+
+    taken = learner.update(answers(answer))
+
+    assert "value.head.first.weight" in taken.alarms["non_finite"]
+    assert np.array_equal(learner.checkpoint().arrays["value.head.first.weight"], before)

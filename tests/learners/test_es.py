@@ -5,6 +5,7 @@ a bandit's arm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,8 +23,10 @@ from olal.learners.es import ESLearner, ESSettings, shape_returns
 from olal.learners.schedule import LinearDecay
 from olal.models.policy_network import PolicyNetwork
 from olal.rollout import Collector
-from olal.types import EpisodeTask, Perturbation, SamplingParams, TimeStep, Trajectory
+from olal.types import EpisodeTask, Perturbation, SamplingParams, TimeStep, Trajectory, Turn
 
+MakeES = Callable[..., ESLearner]
+Episodes = Callable[..., list[Trajectory]]
 ABC = choice_grammar(["a", "b", "c"])
 
 
@@ -70,15 +73,20 @@ def make_es(tiny_learner: PolicyNetwork) -> Callable[..., ESLearner]:
     return make
 
 
-def episodes(learner: ESLearner, pay: Sequence[float], **changes: Any) -> list[Trajectory]:
+@pytest.fixture
+def episodes(make_turn: Callable[..., Turn]) -> Callable[..., list[Trajectory]]:
     """One episode of every member, each with a return of its own."""
-    fields: dict[str, Any] = {"terminated": True, "truncated": False, "success": None, "adapter_digest": ""}
-    fields |= {"adapter_version": learner.version} | changes
-    played = []
-    for i, (member, reward) in enumerate(zip(learner.members(), pay, strict=True)):
-        turn: Any = type("Turn", (), {"reward": reward})()
-        played.append(Trajectory(EpisodeTask(i, i, 0, member), (turn,), **fields))
-    return played
+    turn = make_turn(ABC, "a")
+
+    def play(learner: ESLearner, pay: Sequence[float], **changes: Any) -> list[Trajectory]:
+        fields: dict[str, Any] = {"terminated": True, "truncated": False, "success": None, "adapter_digest": ""}
+        fields |= {"adapter_version": learner.version} | changes
+        return [
+            Trajectory(EpisodeTask(i, i, 0, member), (replace(turn, reward=float(reward)),), **fields)
+            for i, (member, reward) in enumerate(zip(learner.members(), pay, strict=True))
+        ]
+
+    return play
 
 
 @pytest.mark.parametrize(
@@ -98,7 +106,7 @@ def test_returns_are_shaped(returns: list[float], shaping: Any, expected: list[f
 
 
 @pytest.mark.parametrize("shaping", ["ranks", "zscore"])
-def test_a_step_is_the_one_of_evolution_strategies(make_es: Callable[..., ESLearner], shaping: Any) -> None:
+def test_a_step_is_the_one_of_evolution_strategies(make_es: MakeES, episodes: Episodes, shaping: Any) -> None:
     learner = make_es(directions=4, shaping=shaping, rate=0.2)
     members, pay = learner.members(), [0.1, 0.9, 2.0, -1.0, 0.5, 0.4, 0.0, 3.0]
 
@@ -113,7 +121,7 @@ def test_a_step_is_the_one_of_evolution_strategies(make_es: Callable[..., ESLear
     assert len(encode_delta(step.delta)) <= 12 * 4 + 64
 
 
-def test_members_are_pairs_of_one_direction_and_new_with_every_version(make_es: Callable[..., ESLearner]) -> None:
+def test_members_are_pairs_of_one_direction_and_new_with_every_version(make_es: MakeES, episodes: Episodes) -> None:
     learner = make_es(directions=3, sigma=0.25)
     members = learner.members()
     learner.update(episodes(learner, range(6)))
@@ -123,18 +131,88 @@ def test_members_are_pairs_of_one_direction_and_new_with_every_version(make_es: 
     assert len({member.seed for member in (*members, *learner.members())}) == 6
 
 
-@pytest.mark.parametrize("changes", [{"adapter_version": 7}, {"error": "broke"}])
-def test_only_whole_episodes_of_this_version_count(make_es: Callable[..., ESLearner], changes: dict[str, Any]) -> None:
+FAULTS: dict[str, Callable[[Trajectory], Trajectory]] = {
+    "foreign_adapter": lambda one: replace(one, adapter_version=7),
+    "stale": lambda one: replace(one, adapter_version=-1),
+    "failed": lambda one: replace(one, error="broke"),
+    "bad_reward": lambda one: replace(one, turns=(replace(one.turns[0], reward=math.nan),)),
+    "foreign_base": lambda one: replace(one, turns=(replace(one.turns[0], prompt_token_ids=(10**6,)),)),
+}
+STRANGERS: list[Callable[[Trajectory], Trajectory]] = [
+    lambda one: replace(one, adapter_digest="0123456789abcdef"),
+    lambda one: replace(one, task=replace(one.task, perturbation=Perturbation(5, 0.05))),
+    lambda one: replace(one, task=replace(one.task, perturbation=None)),
+]
+
+
+@pytest.mark.parametrize(
+    ("reason", "spoil"), [*FAULTS.items(), *(("foreign_adapter", stranger) for stranger in STRANGERS)]
+)
+def test_whatever_is_no_whole_episode_of_a_member_is_dropped_by_name_and_leaves_no_trace(
+    make_es: MakeES, episodes: Episodes, reason: str, spoil: Callable[[Trajectory], Trajectory]
+) -> None:
+    clean, exposed = make_es(directions=2), make_es(directions=2)
+    good = episodes(clean, [1.0, 2.0, 5.0, 3.0])
+
+    step = exposed.update([spoil(good[0]), *good])
+
+    assert {name: value for name, value in step.metrics.items() if name.startswith("dropped_")} == {
+        f"dropped_{reason}": 1
+    }
+    assert step.update.digest == clean.update(good).update.digest != clean.space.anchor_digest
+
+
+def test_a_batch_of_which_nothing_is_left_is_an_alarm_and_no_change(make_es: MakeES, episodes: Episodes) -> None:
+    learner = make_es(directions=2, anchor_decay=0.5)
+
+    step = learner.update(episodes(learner, range(4), error="broke"))
+
+    assert step.alarms == {"nothing_admitted": "all 4 trajectories were dropped (4 failed); nothing is learned"}
+    assert (step.update.version, step.update.digest) == (1, learner.space.anchor_digest)
+    assert len(step.delta.records) == 0
+
+
+def test_directions_of_which_one_sign_is_missing_everywhere_are_an_alarm(make_es: MakeES, episodes: Episodes) -> None:
     learner = make_es(directions=2)
 
-    step = learner.update(episodes(learner, range(4), **changes))
+    step = learner.update(episodes(learner, range(4))[::2])
 
-    assert step.metrics["directions_used"] == 0
-    assert step.update.digest == learner.space.anchor_digest
-    assert (step.update.version, len(step.delta.records)) == (1, 0)
+    assert set(step.alarms) == {"no_pair"}
+    assert (step.metrics["directions_used"], step.update.digest) == (0, learner.space.anchor_digest)
 
 
-def test_a_direction_with_one_sign_missing_is_left_out(make_es: Callable[..., ESLearner]) -> None:
+@pytest.mark.parametrize(
+    ("pay", "alarm"),
+    [([1.0] * 4, "advantages_zero"), ([1.0, 1.0, 2.0, 2.0], "loss_plus_is_loss_minus"), ([1.0, 2.0, 2.0, 2.0], None)],
+)
+def test_returns_that_tell_no_direction_are_an_alarm(
+    make_es: MakeES, episodes: Episodes, pay: list[float], alarm: str | None
+) -> None:
+    learner = make_es(directions=2, shaping="zscore")
+
+    step = learner.update(episodes(learner, pay))
+
+    assert set(step.alarms) == ({alarm} if alarm else set())
+    assert (step.update.digest == learner.space.anchor_digest) == bool(alarm)
+
+
+def test_a_step_below_the_rounding_of_the_weights_is_an_alarm(make_es: MakeES, episodes: Episodes) -> None:
+    learner = make_es(directions=2, rate=1e-20)
+
+    assert set(learner.update(episodes(learner, range(4))).alarms) == {"update_below_rounding"}
+
+
+def test_an_update_that_is_not_finite_is_refused(make_es: MakeES, episodes: Episodes) -> None:
+    learner = make_es(directions=2, rate=math.inf)
+
+    step = learner.update(episodes(learner, range(4)))
+
+    assert "refused" in step.alarms["non_finite"]
+    assert (step.update.version, step.update.digest) == (1, learner.space.anchor_digest)
+    assert (step.delta.digest, len(step.delta.records)) == (learner.space.anchor_digest, 0)
+
+
+def test_a_direction_with_one_sign_missing_is_left_out(make_es: MakeES, episodes: Episodes) -> None:
     learner = make_es(directions=3)
     seeds = [member.seed for member in learner.members()[::2]]
 
@@ -143,13 +221,7 @@ def test_a_direction_with_one_sign_missing_is_left_out(make_es: Callable[..., ES
     assert step.delta.records["seed"].tolist() == [seeds[0], seeds[2]]
 
 
-def test_equal_returns_move_nothing(make_es: Callable[..., ESLearner]) -> None:
-    learner = make_es(directions=2)
-
-    assert learner.update(episodes(learner, [1.0] * 4)).update.digest == learner.space.anchor_digest
-
-
-def test_a_restart_goes_on_bit_for_bit(make_es: Callable[..., ESLearner]) -> None:
+def test_a_restart_goes_on_bit_for_bit(make_es: MakeES, episodes: Episodes) -> None:
     learner, restarted = make_es(directions=2, anchor_decay=0.1), make_es(directions=2, anchor_decay=0.1, seed=9)
     learner.update(episodes(learner, [1.0, 2.0, 5.0, 3.0]))
 

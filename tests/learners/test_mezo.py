@@ -20,9 +20,10 @@ from olal.grammar import choice_grammar
 from olal.learners.advantages import batch_advantages
 from olal.learners.base import Learner
 from olal.learners.batch import DecisionBatch, make_batch
-from olal.learners.mezo import MeZOLearner, MeZOSettings
+from olal.learners.mezo import Aim, MeZOLearner, MeZOSettings
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
+from olal.learners.stale import Stale
 from olal.models.legal import legal_entropy
 from olal.models.policy_network import PolicyNetwork
 from olal.returns import normalise
@@ -70,7 +71,9 @@ def losses_at(stacked: Any) -> Callable[..., list[float]]:
         scorer = ContextScorer(learner._network, batch, temperature=1.0)
         rows = np.flatnonzero(np.isin(batch.context_of, contexts))
         with torch.inference_mode():
-            return learner._losses(batch, scorer, worth, np.array(contexts), rows, stacked(np.stack(flats))).tolist()
+            return learner._losses(
+                batch, scorer, Aim(worth, batch.behaviour_logprobs), np.array(contexts), rows, stacked(np.stack(flats))
+            ).tolist()
 
     return score
 
@@ -216,10 +219,44 @@ def test_a_step_looks_at_no_more_contexts_than_allowed(
 def test_weights_of_the_likelihood_are_exponential_in_the_advantage(make_learner: Make, small: PolicyNetwork) -> None:
     learner: Any = make_learner("mezo", network=small, objective="nll", weight_temperature=0.5)
 
-    worth = learner._worth(np.array([0.0, 0.5, -0.5, 100.0]))
+    stale = Stale(np.zeros(4), np.array([0.5, 1.0, 1.0, 1.0]), np.array([True, False, False, False]))
+
+    worth = learner._worth(np.array([0.0, 0.5, -0.5, 100.0]), stale)
 
     expected = np.array([1.0, math.e, 1 / math.e, 20.0])
     assert worth == pytest.approx(expected / expected.mean())
+
+
+def test_a_stale_decision_is_clipped_around_the_present_policy_and_counts_by_its_truncated_ratio(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+) -> None:
+    learner: Any = make_learner("mezo", network=small, steps=1, rate=0.3)
+    learner.update(trajectories)
+    aims, losses, flat = [], learner._losses, learner.current().flat
+    learner._losses = lambda batch, scorer, aim, *rest: (aims.append(aim), losses(batch, scorer, aim, *rest))[1]
+    learner._credit = lambda *given: (np.where(np.arange(40) % 2, 1.0, -2.0), {})
+
+    metrics = learner.update(trajectories).metrics
+
+    batch = make_batch(trajectories, small.base.vocabulary, gamma=0.99)
+    small.bank.use(torch.from_numpy(flat))
+    present, _ = ContextScorer(small, batch, temperature=1.0).survey(batch)
+    weights = np.minimum(np.exp(present - batch.behaviour_logprobs), 1.0)
+    assert metrics["stale_fraction"] == 1
+    assert np.abs(present - batch.behaviour_logprobs).max() > 0.01
+    assert aims[0].proximal == pytest.approx(present, abs=1e-6)
+    assert aims[0].worth == pytest.approx(weights * np.where(np.arange(40) % 2, 1.0, -2.0), abs=1e-5)
+
+
+def test_without_any_preference_the_likelihood_is_not_imitation(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
+) -> None:
+    same = [replace(one, turns=(replace(one.turns[0], reward=1.0),)) for one in trajectories]
+
+    step = make_learner("mezo", network=small, objective="nll").update(same)
+
+    assert set(step.alarms) == {"advantages_zero"}
+    assert step.update.digest == small.bank.layout.digest(small.bank.initial)
 
 
 @pytest.mark.parametrize("subspace", ["full", "b", "core"])
