@@ -102,7 +102,7 @@ class ForwardLearner(ABC):
         if broken:
             self.restore(before)
         delta = self._master.commit()
-        steps = np.count_nonzero(delta.records["coefficient"])  # of moves by nothing other alarms tell
+        steps = int(np.count_nonzero(delta.records["coefficient"]))  # of moves by nothing other alarms tell
         raised |= broken or alarms.below_rounding(before.flat, after.flat, mantissa_bits=23, steps=steps)
         metrics |= {f"dropped_{reason}": float(count) for reason, count in admission.dropped.items()}
         return LearnerStep(self.current(), metrics, delta, raised)

@@ -166,7 +166,7 @@ def test_members_lose_what_the_surrogate_says(
     options = {"entropy": 0.3, "clip": 0.1, "rows_per_pass": rows_per_pass, "objective": objective}
     learner: Any = make_learner("mezo", network=small, **options)
     batch, advantages = setting(learner, trajectories)
-    flats = [random_flat(small, seed=seed, std=0.5) for seed in range(5)]
+    flats = [random_flat(small, seed=seed, std=0.5) for seed in range(6)]
 
     losses = losses_at(learner, batch, advantages, flats, contexts)
 
