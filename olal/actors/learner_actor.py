@@ -115,8 +115,8 @@ class LearnerActor:
         started = time.monotonic()
         step = self._learner.update(trajectories)
         delta = step.delta if isinstance(self._learner, SeedLearner) else None
-        if delta is not None and self._seed_log is not None:
-            self._seed_log.append(delta)
+        if self._seed_log is not None:
+            self._seed_log.append(delta, step.update)
         self._publish(step.update, delta)
         ages = [version - trajectory.adapter_version for trajectory in trajectories]
         staleness = sum(ages) / max(len(ages), 1)
@@ -136,7 +136,7 @@ class LearnerActor:
         checkpoint = read_checkpoint(path, self._bank.layout)
         self._learner.restore(checkpoint)
         if self._seed_log is not None:
-            self._seed_log.rewind(checkpoint.version)
+            self._seed_log.rewind(self._learner.current())
         self._publish(self._learner.current(), None)
         return checkpoint.state["counters"]
 

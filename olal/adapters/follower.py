@@ -100,17 +100,13 @@ class AdapterFollower:
         return self.present
 
     def _follow(self, delta: AdapterDelta) -> AdapterUpdate:
-        if delta.space != self.space.digest:
-            raise AdapterMismatch(
-                f"learner and worker must have the same model, adapter settings and version of olal; the learner's "
-                f"rules are {delta.space}, this worker's {self.space.digest}"
-            )
+        space = self.space.under(delta.space)
         if delta.parent_digest != self.present.digest:
             raise AdapterMismatch(
                 f"adapter version {delta.version} starts from {delta.parent_digest}, this worker has "
                 f"{self.present.digest}"
             )
-        flat = self.space.moved(self.present.flat, delta.records, keep=delta.keep)
+        flat = space.moved(self.present.flat, delta.records, keep=delta.keep)
         self._check(delta.version, delta.digest, flat)
         self.counts.rebuilt += 1
         self.present = AdapterUpdate(delta.version, delta.digest, flat)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 
 from olal.adapters.layout import AdapterLayout
 from olal.adapters.noise import NOISE_VERSION
-from olal.adapters.subspace import Subspace, SubspaceKind
+from olal.adapters.subspace import SUBSPACE_KINDS, Subspace, SubspaceKind
+from olal.errors import AdapterMismatch
 from olal.types import RECORD
 
 CHUNK = 1 << 18
@@ -50,6 +52,7 @@ class SeedSpace:
         self.subspace = Subspace(layout, subspace)
         self.anchor_digest = layout.digest(anchor)
         self._base = base
+        self._siblings: dict[SubspaceKind, SeedSpace] = {}
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -67,7 +70,34 @@ class SeedSpace:
     @cached_property
     def digest(self) -> str:
         """Hash of the manifest, 16 hex digits."""
-        return hashlib.sha256(json.dumps(self.manifest, sort_keys=True).encode()).hexdigest()[:16]
+        return _hash(self.manifest)
+
+    @cached_property
+    def origin(self) -> str:
+        """Hash of the manifest without the subspace: of what all stages of a run have in common."""
+        return _hash({name: value for name, value in self.manifest.items() if name != "subspace"})
+
+    def under(self, digest: str) -> SeedSpace:
+        """The rules of this digest: these, or those of another subspace of the same adapter.
+
+        Raises:
+            AdapterMismatch: neither; the model, the adapter settings or the version of olal is another one.
+        """
+        for kind in SUBSPACE_KINDS:
+            if self.within(kind).digest == digest:
+                return self.within(kind)
+        raise AdapterMismatch(
+            f"learner and worker must have the same model, adapter settings and version of olal; the learner's rules "
+            f"are {digest}, this worker's {self.digest}"
+        )
+
+    def within(self, subspace: SubspaceKind) -> SeedSpace:
+        """The same adapter with another subspace."""
+        if subspace == self.subspace.kind:
+            return self
+        if subspace not in self._siblings:
+            self._siblings[subspace] = SeedSpace(self.layout, self.anchor, subspace=subspace, base=self._base)
+        return self._siblings[subspace]
 
     def moved(
         self, flat: NDArray[np.float32], records: NDArray[Any], *, keep: float = 1.0, chunk: int = CHUNK
@@ -97,6 +127,10 @@ class SeedSpace:
                 for seed, coefficient in zip(records["seed"], records["coefficient"], strict=True):
                     moved[start:stop] += coefficient * self.subspace.direction(int(seed), start, stop)
         return moved
+
+
+def _hash(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def make_records(seeds: NDArray[np.uint64], coefficients: NDArray[np.floating[Any]]) -> NDArray[Any]:

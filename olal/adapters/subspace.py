@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from olal.adapters.layout import AdapterLayout
 from olal.adapters.noise import rademacher
 
 SubspaceKind = Literal["full", "b", "core"]
+SUBSPACE_KINDS: tuple[SubspaceKind, ...] = get_args(SubspaceKind)
 _TIE_SEED = 0x6F6C616C5F636F72  # of the fixed signs of S; part of noise version 1
 
 

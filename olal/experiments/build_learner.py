@@ -51,7 +51,7 @@ def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
 
 def build_replica(config: RunConfig) -> tuple[Any, LoraBank]:
     """The learner of one process; see `build_learner`."""
-    from olal.learners.staged import StagedLearner
+    from olal.learners.staged import chain
 
     network = build_network(config)
     learners: list[Any] = []
@@ -62,7 +62,7 @@ def build_replica(config: RunConfig) -> tuple[Any, LoraBank]:
         since += stage.updates
     if len(learners) == 1:
         return learners[0], network.bank
-    return StagedLearner(learners, [stage.updates for stage in config.plan]), network.bank
+    return chain(learners, [stage.updates for stage in config.plan]), network.bank
 
 
 def make_learner(config: RunConfig, network: PolicyNetwork, updates: int, since: int) -> Learner:

@@ -7,7 +7,7 @@
         episodes/         what was played
         ledger.jsonl      what became of every episode
         checkpoints/      step-00000010/ ...; complete once it holds COMMIT
-        seeds.log         every update as seeds and coefficients, where the learner makes them from seeds
+        seeds.log         updates as seeds and coefficients, where a learner makes them from seeds
         evaluation.json   the last evaluation
 
 Nothing in it is pickled.

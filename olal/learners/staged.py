@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from olal.adapters import Checkpoint
-from olal.learners.base import LearnerStep, SharedLearner
+from olal.adapters import Checkpoint, SeedSpace
+from olal.learners.base import LearnerStep, SeedLearner, SharedLearner
 from olal.learners.ranks import Ranks
-from olal.types import AdapterUpdate, Trajectory
+from olal.types import AdapterUpdate, Perturbation, Trajectory
 
 _CRITIC = "value."
 _CARRIED = ("return_variance", "digests")
@@ -74,6 +74,35 @@ class StagedLearner:
 
     def _stage_at(self, version: int) -> int:
         return min(sum(version >= end for end in self._ends), len(self._ends) - 1)
+
+
+class SeedStagedLearner(StagedLearner):
+    """Stages of which some are seeds. See `olal.learners.base.SeedLearner` for the contract.
+
+    A version that a gradient stage made has no delta: it is published whole, and the seed log goes on from it.
+    """
+
+    @property
+    def space(self) -> SeedSpace:
+        """The rules of the present stage, or of some stage where the present one makes no records."""
+        learners = [self._learners[self._stage], *self._learners]
+        return next(learner.space for learner in learners if isinstance(learner, SeedLearner))
+
+    def members(self) -> tuple[Perturbation, ...]:
+        """Those of the present stage."""
+        learner = self._learners[self._stage]
+        return learner.members() if isinstance(learner, SeedLearner) else ()
+
+
+def chain(learners: Sequence[SharedLearner], updates: Sequence[int]) -> StagedLearner:
+    """Put stages in a row.
+
+    Args:
+        learners: one per stage, none of which has learned anything.
+        updates: of each stage.
+    """
+    kind = SeedStagedLearner if any(isinstance(learner, SeedLearner) for learner in learners) else StagedLearner
+    return kind(learners, updates)
 
 
 def hand_over(former: Checkpoint, fresh: Checkpoint) -> Checkpoint:

@@ -123,7 +123,7 @@ def test_a_worker_whose_adapter_was_altered_says_so_and_takes_the_snapshot(caplo
 
 
 def test_a_worker_with_other_rules_refuses(caplog: pytest.LogCaptureFixture) -> None:
-    line, follower = Line(), worker("b")
+    line, follower = Line(), AdapterFollower(SeedSpace(LAYOUT, ANCHOR, base="another model"))
     line.advance()
 
     with caplog.at_level(logging.WARNING), pytest.raises(AdapterMismatch, match="same model, adapter settings"):
@@ -177,3 +177,22 @@ def test_a_member_is_the_present_adapter_and_one_record() -> None:
     assert np.array_equal(minus.flat, line.master.flat - step * signs)
     assert plus.digest == LAYOUT.digest(plus.flat) != minus.digest
     assert follower.present.digest == line.master.digest
+
+
+def test_a_stage_in_another_subspace_is_followed_and_so_is_one_without_seeds() -> None:
+    line, follower = Line(space=SeedSpace(LAYOUT, ANCHOR, subspace="core")), worker("b")
+    line.advance(2)
+    follower.load(line.published, line.fetch)
+    line.master.space = line.master.space.within("full")
+    line.advance()
+    assert follower.load(line.published, line.fetch).digest == line.master.digest
+
+    line.master.restore(4, 2 * line.master.flat)
+    line.published = line.publisher.publish(line.master.current(), None)
+    assert follower.load(line.published, line.fetch).digest == line.master.digest
+    line.fetched.clear()
+    line.advance()
+
+    assert follower.load(line.published, line.fetch).digest == line.master.digest
+    assert line.kinds_fetched() == "d"
+    assert follower.counts.mismatches == 0

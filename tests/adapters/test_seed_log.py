@@ -25,21 +25,36 @@ from olal.adapters import (
     read_seed_log,
 )
 from olal.errors import AdapterMismatch, SeedLogCorrupt
-from olal.types import AdapterDelta
+from olal.types import AdapterDelta, AdapterUpdate
 
 Flat = NDArray[np.float32]
 LAYOUT = AdapterLayout(("m.q.lora_A.weight", "m.q.lora_B.weight"), ((2, 30), (40, 2)))
 SPACE = SeedSpace(LAYOUT, np.linspace(-1, 1, 140).astype(np.float32))
 
 
-def make_deltas(count: int, *, per_update: int = 3, keep: float = 1.0) -> list[AdapterDelta]:
-    master, random = SeedMaster(SPACE), np.random.default_rng(0)
+def make_deltas(
+    count: int, *, per_update: int = 3, keep: float = 1.0, start: AdapterUpdate | None = None, space: SeedSpace = SPACE
+) -> list[AdapterDelta]:
+    master, random = SeedMaster(space), np.random.default_rng(0)
+    if start is not None:
+        master.restore(start.version, start.flat)
     deltas = []
     for _ in range(count):
         master.begin(keep=keep)
         master.move(random.integers(0, 2**64, per_update, dtype=np.uint64), random.standard_normal(per_update))
         deltas.append(master.commit())
     return deltas
+
+
+def led_to(delta: AdapterDelta) -> AdapterUpdate:
+    """What the log is told besides, and needs only where it must start anew."""
+    return AdapterUpdate(delta.version, delta.digest, SPACE.anchor)
+
+
+def whole(version: int, size: float = 2.0) -> AdapterUpdate:
+    """An adapter that no seeds led to."""
+    flat = (size * SPACE.anchor).astype(np.float32)
+    return AdapterUpdate(version, LAYOUT.digest(flat), flat)
 
 
 def are_same(ones: Sequence[AdapterDelta], others: Sequence[AdapterDelta]) -> bool:
@@ -56,7 +71,7 @@ def path(tmp_path: Path) -> Path:
     """A log of four updates."""
     with SeedLog(tmp_path / "seeds.log", SPACE) as log:
         for delta in make_deltas(4):
-            log.append(delta)
+            log.append(delta, led_to(delta))
     return tmp_path / "seeds.log"
 
 
@@ -82,7 +97,7 @@ def test_a_flipped_bit_of_a_delta_is_noticed(place: int, bit: int) -> None:
 def test_what_is_appended_reads_back(path: Path) -> None:
     content = read_seed_log(path)
 
-    assert content.space == SPACE.digest
+    assert content.origin == SPACE.origin
     assert are_same(content.deltas, make_deltas(4))
     assert (content.torn_bytes, content.ends[-1]) == (0, path.stat().st_size)
 
@@ -109,7 +124,7 @@ def test_a_writer_goes_on_behind_what_a_kill_left(path: Path, length: int) -> No
 
     with SeedLog(path, SPACE) as log:
         for delta in make_deltas(4)[log.version :]:
-            log.append(delta)
+            log.append(delta, led_to(delta))
 
     assert are_same(read_seed_log(path).deltas, make_deltas(4))
 
@@ -119,7 +134,7 @@ def test_an_altered_log_is_refused_wherever_it_was_altered(path: Path) -> None:
     for place in range(len(data)):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         with pytest.raises(SeedLogCorrupt, match=r"seeds\.log"):
-            read_seed_log(path)
+            SeedLog(path, SPACE)
 
 
 def test_deltas_that_do_not_follow_upon_each_other_are_refused(path: Path) -> None:
@@ -134,26 +149,24 @@ def test_a_version_is_never_written_twice(path: Path) -> None:
     with SeedLog(path, SPACE) as log:
         for delta in make_deltas(6)[:4] + make_deltas(6)[5:]:
             with pytest.raises(SeedLogCorrupt, match="goes on with version 5"):
-                log.append(delta)
+                log.append(delta, led_to(delta))
 
     assert len(read_seed_log(path).deltas) == 4
 
 
 def test_a_run_that_goes_on_from_its_checkpoint_makes_later_updates_again(path: Path) -> None:
     with SeedLog(path, SPACE) as log:
-        log.rewind(2)
+        log.rewind(led_to(make_deltas(2)[1]))
         assert [delta.version for delta in read_seed_log(path).deltas] == [1, 2]
         for delta in make_deltas(4)[2:]:
-            log.append(delta)
+            log.append(delta, led_to(delta))
 
         assert [delta.version for delta in read_seed_log(path).deltas] == [1, 2, 3, 4]
-        with pytest.raises(SeedLogCorrupt, match="must reach version 5; it ends at 4"):
-            log.rewind(5)
 
 
 def test_a_log_of_another_adapter_is_refused(path: Path) -> None:
     with pytest.raises(SeedLogCorrupt, match="written under this model and adapter"):
-        SeedLog(path, SeedSpace(LAYOUT, SPACE.anchor, subspace="b"))
+        SeedLog(path, SeedSpace(LAYOUT, SPACE.anchor, base="another model"))
 
 
 def test_what_is_no_log_is_refused(path: Path) -> None:
@@ -168,6 +181,74 @@ def test_an_update_is_on_the_disk_before_append_returns(path: Path, monkeypatch:
     with SeedLog(path, SPACE) as log:
         monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(path.stat().st_size))
 
-        log.append(make_deltas(5)[4])
+        log.append(make_deltas(5)[4], whole(5))
 
     assert synced == [read_seed_log(path).ends[-1]]
+
+
+def test_seeds_after_versions_without_any_start_from_a_snapshot(path: Path) -> None:
+    start = whole(7)
+    after = make_deltas(2, start=start)
+    with SeedLog(path, SPACE) as log:
+        for version in (5, 6, 7):
+            log.append(None, whole(version, size=version - 5.0))
+        assert log.version == 4, "what is not made from seeds is not written"
+        for delta in after:
+            log.append(delta, led_to(delta))
+
+    content = read_seed_log(path)
+
+    assert [entry.version for entry in content.entries] == [1, 2, 3, 4, 7, 8, 9]
+    assert content.entries[4].flat.tobytes() == start.flat.tobytes()
+    assert [content.way_to(version) is None for version in range(11)] == [
+        *(False, False, False, False, False, True, True, False, False, False, True)
+    ]
+    assert [entry.version for entry in content.way_to(9)] == [7, 8, 9]
+    assert [entry.version for entry in content.way_to(4)] == [1, 2, 3, 4]
+
+
+def test_stages_in_other_subspaces_go_on_in_one_log(path: Path) -> None:
+    last = SeedMaster(SPACE)
+    for delta in read_seed_log(path).deltas:
+        last.restore(delta.version, SPACE.moved(last.flat, delta.records))
+    after = make_deltas(2, start=last.current(), space=SPACE.within("core"))
+    with SeedLog(path, SPACE.within("b")) as log:
+        log.append(after[0], led_to(after[0]))
+        log.append(after[1], led_to(after[1]))
+
+    assert {delta.space for delta in read_seed_log(path).deltas} == {SPACE.digest, SPACE.within("core").digest}
+    assert [entry.version for entry in read_seed_log(path).entries] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_without_seeds_starts_from_its_adapter(path: Path) -> None:
+    start = whole(6)
+    [delta] = make_deltas(1, start=start)
+    with SeedLog(path, SPACE) as log:
+        log.rewind(start)
+        log.append(delta, led_to(delta))
+
+    assert [entry.version for entry in read_seed_log(path).entries] == [1, 2, 3, 4, 6, 7]
+
+
+def test_a_delta_of_another_start_or_other_rules_is_refused(path: Path) -> None:
+    other = SeedSpace(LAYOUT, SPACE.anchor, base="another model")
+    with SeedLog(path, SPACE) as log:
+        log.append(None, whole(5))
+        for delta in (*make_deltas(1, start=whole(5, size=3.0)), *make_deltas(1, start=whole(5), space=other)):
+            with pytest.raises(SeedLogCorrupt):
+                log.append(delta, led_to(delta))
+
+
+def test_a_snapshot_that_was_altered_or_cut_is_noticed(path: Path) -> None:
+    size = path.stat().st_size
+    [delta] = make_deltas(1, start=whole(5))
+    with SeedLog(path, SPACE) as log:
+        log.append(None, whole(5))
+        log.append(delta, led_to(delta))
+    data, ends = path.read_bytes(), read_seed_log(path).ends
+    for place in range(size, ends[4], 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(SeedLogCorrupt):
+            read_seed_log(path)
+        path.write_bytes(data[:place])
+        assert (read_seed_log(path).version, read_seed_log(path).torn_bytes) == (4, place - size)

@@ -35,7 +35,7 @@ def make_run(tmp_path: Path) -> Callable[..., tuple[RunDirectory, SeedMaster]]:
             for _ in range(updates):
                 master.begin(keep=0.99)
                 master.move(random.integers(0, 2**64, 5, dtype=np.uint64), random.standard_normal(5))
-                log.append(master.commit())
+                log.append(master.commit(), master.current())
         return run, master
 
     return make
@@ -81,6 +81,30 @@ def test_the_command_says_what_it_rebuilt(make_run: Callable[..., Any], tmp_path
     assert plain.exit_code == as_json.exit_code == 0
     assert plain.stdout.startswith("version 2 of 3, digest ")
     assert '"num_records": 10' in as_json.stdout
+
+
+def test_versions_of_gradient_stages_are_said_not_to_be_in_the_log(
+    make_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run, master = make_run(2)
+    flat = (master.flat + np.float32(0.5)).astype(np.float32)
+    space = master.space.within("core")
+    later = SeedMaster(space)
+    later.restore(5, flat)
+    with SeedLog(run.seed_log_path, space) as log:
+        log.append(None, later.current())
+        later.begin(keep=0.9)
+        later.move(np.array([3], np.uint64), np.array([0.25]))
+        log.append(later.commit(), later.current())
+
+    replayed = [replay_adapter(run.path, version, tmp_path / str(version)) for version in (2, 5, 6)]
+
+    assert [one.digest for one in replayed] == [master.digest, space.layout.digest(flat), later.digest]
+    assert [one.num_records for one in replayed] == [10, 0, 1]
+    found = read_peft_directory(tmp_path / "6", space.layout)
+    assert found.tobytes() == later.flat.tobytes()
+    assert_refused(call(run, 4, tmp_path / "out"), "0 to 2, 5 to 6", "stages that learn by gradient", ": 4")
+    assert_refused(call(run, 7, tmp_path / "out"), "0 to 2, 5 to 6", ": 7")
 
 
 @pytest.mark.parametrize("version", [-1, 4])

@@ -81,3 +81,22 @@ def test_es_runs_as_any_other_learner(olal, head, tmp_path):
     assert {row["extra"]["directions_used"] for row in metrics(run)} == {8.0}
     assert {row["extra"]["published_bytes"] for row in metrics(run)} <= {12.0 * 8 + 48, 48.0}
     assert olal("replay", run, "--version", 5, "--out", tmp_path / "out").code == 0
+
+
+def test_stages_keep_one_log_and_replay_tells_what_is_in_it(olal, head, tmp_path):
+    run, config = tmp_path / "staged", tmp_path / "stages.yaml"
+    mezo = {"kind": "mezo", "steps": 1, "episodes_per_update": 8}
+    learners = [mezo, {"kind": "grpo", "episodes_per_update": 8, "epochs": 1}, mezo | {"subspace": "core"}]
+    config.write_text(json.dumps({"stages": [{"learner": learner, "updates": 1} for learner in learners]}))
+    small = ("--env", "gridworld", "--workers", 1, "--set", "evaluation.episodes=4")
+
+    result = olal("launch", config, *small, "--address", head, "--run-dir", run)
+
+    assert result.code == 0, result.errors
+    replayed = [
+        olal("replay", run, "--version", version, "--out", tmp_path / f"{version}", "--json") for version in (1, 3)
+    ]
+    digests = [row["adapter_digest"] for row in metrics(run)]
+    assert [json.loads(one.lines[0])["digest"] for one in replayed] == [digests[0], digests[2]]
+    assert {row["extra"]["adapter_mismatches"] for row in metrics(run)} == {0.0}
+    assert olal("replay", run, "--version", 2, "--out", tmp_path / "2", "--json").code == 0  # where the third starts
