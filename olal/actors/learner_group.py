@@ -38,14 +38,20 @@ Found = TypeVar("Found")
 class LearnerGroup:
     """See `olal.learners.base.Learner` for the contract."""
 
-    def __init__(self, make_learner: Callable[[], tuple[SharedLearner, Any]], size: int) -> None:
-        """Start the other processes, each with as many CPUs and GPUs as this one has, and load the model meanwhile.
+    def __init__(
+        self,
+        make_learner: Callable[[], tuple[SharedLearner, Any]],
+        size: int,
+        share: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """Start the other processes, and load the model here meanwhile.
 
         Args:
             make_learner: builds a learner, the same in every process, and what it learns on.
             size: processes, this one included.
+            share: CPUs and GPUs of each of the others.
         """
-        self._make_learner, self._size = make_learner, size
+        self._make_learner, self._size, self._share = make_learner, size, share
         self._peers: list[Any] = []
         self._group: ProcessGroup | None = None
         self._store: Any = None
@@ -90,9 +96,8 @@ class LearnerGroup:
     # ------------------------------------------------------------------ the other processes
 
     def _start_peers(self) -> None:
-        own = ray.get_runtime_context().get_assigned_resources()
-        share = {"num_cpus": own.get("CPU", 0.0), "num_gpus": own.get("GPU", 0.0)}
-        make: Callable[..., Any] = ray.remote(LearnerPeerActor).options(**share).remote  # pyright: ignore[reportAttributeAccessIssue]
+        options = {"num_cpus": self._share[0], "num_gpus": self._share[1]}
+        make: Callable[..., Any] = ray.remote(LearnerPeerActor).options(**options).remote  # pyright: ignore[reportAttributeAccessIssue]
         self._peers = [make(self._make_learner) for _ in range(1, self._size)]
 
     def _meet(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,10 @@ class LearnerPeerActor:
         """Build what is not built yet, and return the address of this node."""
         _ = self._learner
         return ray.util.get_node_ip_address()
+
+    def pid(self) -> int:
+        """Of this process."""
+        return os.getpid()
 
     def join(self, meeting: Meeting) -> str:
         """Meet the other processes."""

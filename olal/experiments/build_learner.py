@@ -33,7 +33,7 @@ BUILT_IN: Mapping[str, str] = {
 def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
     """The learner and the bank whose layout its checkpoints are written in.
 
-    A learner on several processes starts the others from here, and so must be built in a Ray actor.
+    A learner on several processes must be built in a Ray actor: the others get the CPUs and GPUs that this one has.
 
     Raises:
         ConfigError: a class of the user's cannot be had.
@@ -41,11 +41,15 @@ def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
     """
     if config.num_learner_processes == 1:
         return build_replica(config)
+    import ray
+
     from olal.actors.learner_group import LearnerGroup, SeedLearnerGroup
 
+    own = ray.get_runtime_context().get_assigned_resources()
+    share = (own.get("CPU", 0.0), own.get("GPU", 0.0))
     kinds = [stage.learner.kind for stage in config.plan]
     group_class = SeedLearnerGroup if kinds == ["mezo"] else LearnerGroup
-    group = group_class(partial(build_replica, config), config.num_learner_processes)
+    group = group_class(partial(build_replica, config), config.num_learner_processes, share)
     return group, group.learned_on
 
 

@@ -65,6 +65,31 @@ def test_workers_are_counted_node_by_node(nodes, rollout, learner, expected):
     assert count_workers(nodes, Placement(rollout, learner)) == expected
 
 
+@pytest.mark.parametrize(
+    ("nodes", "rollout", "learner", "expected"),
+    [
+        ([{"CPU": 8.0, "GPU": 4.0}], (1.0, 1.0), (0.0, 1.0), 2),
+        ([{"CPU": 8.0, "GPU": 2.0}], (1.0, 0.3), (0.0, 0.6), 2),
+        ([{"CPU": 4.0}, {"CPU": 4.0}], (1.0, 0.0), (3.0, 0.0), 2),
+        ([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}], (1.0, 0.5), (0.0, 1.0), 0),
+        ([{"CPU": 8.0, "GPU": 1.0}], (1.0, 0.0), (0.0, 1.0), None),
+    ],
+)
+def test_a_learner_of_two_processes_takes_its_share_twice(nodes, rollout, learner, expected):
+    assert count_workers(nodes, Placement(rollout, learner, 2)) == expected
+
+
+def test_auto_counts_every_process_of_the_learner(monkeypatch):
+    cluster_of(monkeypatch, {"CPU": 16.0, "GPU": 2.0})
+    config = load_config([], {"rollout.workers": 2, "learner.num_processes": 2})
+
+    placement = plan_placement(config)
+
+    assert (placement.rollout, placement.learner, placement.learner_processes) == ((1.0, 0.5), (0.0, 0.5), 2)
+    assert placement.total(2) == {"CPU": 2.0, "GPU": 2.0}
+    assert len(placement.bundles(2)) == 4
+
+
 def test_what_can_never_be_placed_says_what_is_wanted_and_what_there_is(monkeypatch):
     cluster_of(monkeypatch, {"CPU": 4.0})
     config = load_config([], {"rollout.workers": 6})
