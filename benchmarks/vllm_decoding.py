@@ -83,7 +83,8 @@ def olal_side(kind: str) -> Callable[[Actions, int], tuple[float, int]]:
     from olal.experiments.build import build_engine
     from olal.types import AdapterUpdate, GenerateRequest, Message, SamplingParams
 
-    built, bank = build_engine(load_config([], {"engine.kind": kind, "engine.kv_cache_mb": 64}))
+    built, network = build_engine(load_config([], {"engine.kind": kind, "engine.kv_cache_mb": 64}))
+    bank = network.bank
     engine: Any = built  # both kinds count their passes
 
     def turn(actions: Actions, seed: int) -> tuple[float, int]:

@@ -90,6 +90,9 @@ def launch(
     ] = None,
     engine: EngineOption = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where to write; the default is runs/NAME-DATE-TIME.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="sync, bit for bit repeatable, or async, in which nobody waits.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     updates: Annotated[int | None, typer.Option(help="Learner updates.")] = None,
     assignments: Annotated[
@@ -110,6 +113,7 @@ def launch(
         "model.path": model,
         "learner.kind": learner,
         "engine.kind": engine,
+        "mode": mode,
         "seed": seed,
         "training.updates": updates,
     }
@@ -140,6 +144,42 @@ def resume(
     with open_progress(sys.stdout, as_json=as_json) as progress:
         summary = resume_run(run, address, progress, workers)
     _exit_by(summary)
+
+
+@app.command(epilog=_examples("olal status runs/gridworld-20260102-030405", "olal status RUN --json"))
+def status(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Say what a run is doing: its version, its workers, and where every episode is.
+
+    The ledger adds up: every episode handed out is trained, dropped with a reason, buffered, or in flight.
+    """
+    from olal.experiments.run_status import run_status
+
+    found = run_status(run)
+    if as_json:
+        typer.echo(json_line(asdict(found)))
+    else:
+        from rich.console import Console
+
+        from olal.console import print_status
+
+        print_status(Console(), found)
+
+
+@app.command(epilog=_examples("olal scale runs/gridworld-20260102-030405 8"))
+def scale(
+    run: RunArgument,
+    workers: Annotated[int, typer.Argument(metavar="WORKERS", help="Rollout workers from now on.")],
+    wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait until they are there; 0 does not.")] = 60.0,
+) -> None:
+    """Change the number of rollout workers of a run while it runs.
+
+    Workers that leave finish what they play. In a synchronous run the change comes with the next update.
+    """
+    _require_at_least(1, "WORKERS", workers)
+    from olal.experiments.run_status import scale_run
+
+    ready = scale_run(run, workers, wait_s=wait_s)
+    typer.echo(f"{workers} rollout workers asked for, {ready} ready")
 
 
 @app.command(

@@ -10,6 +10,7 @@
     │   └── UnsupportedSchema          a JSON Schema keyword that no grammar enforces
     ├── AdapterMismatch(ValueError)    an adapter of another layout, base or digest
     ├── CheckpointCorrupt(ValueError)  a checkpoint that is incomplete or altered
+    ├── CheckpointNotWritten(OSError)  the disk did not take a checkpoint
     ├── SeedLogCorrupt(ValueError)     exit 2: a seed log that is damaged, or of another model or adapter
     ├── EnvironmentFault(ValueError)   an environment that breaks its contract; fails its own episode and no more
     │   ├── BadStep                    what came back from a reset or a step has another shape
@@ -20,8 +21,10 @@
     │   └── ThreadsExhausted           too many environments hang
     ├── ClusterError(RuntimeError)     exit 3: no cluster, or one that cannot hold the run
     └── RunFailed(RuntimeError)        exit 1: the run started and could not go on
-        ├── ProcessLost                one of several processes that learn together died or does not answer
-        └── ProcessesDisagree          they no longer hold the same adapter
+        ├── ProcessLost                a process of the run died; what it did is done again
+        ├── ProcessRestarting          a process of the run is not there yet again
+        ├── AdapterLost                an adapter died with the process that published it
+        └── ProcessesDisagree          processes that learn together no longer hold the same adapter
 
 Every class also inherits the stdlib class it stands in for, takes one message, and pickles: Ray ships them.
 """
@@ -73,6 +76,10 @@ class CheckpointCorrupt(OlalError, ValueError):
     """A checkpoint directory that is incomplete or altered."""
 
 
+class CheckpointNotWritten(OlalError, OSError):
+    """A checkpoint that the disk did not take; older ones are as they were."""
+
+
 class SeedLogCorrupt(OlalError, ValueError):
     """A seed log that is damaged, belongs to another model or adapter, or does not go on where it should."""
 
@@ -118,7 +125,15 @@ class RunFailed(OlalError, RuntimeError):
 
 
 class ProcessLost(RunFailed):
-    """One of the processes that learn together died, failed or does not answer; the same work may succeed elsewhere."""
+    """A process of the run, or its node, died or does not answer; the work it had in hand is done again."""
+
+
+class ProcessRestarting(ProcessLost):
+    """An actor's process is being started again; or it died just now, which looks the same from outside."""
+
+
+class AdapterLost(ProcessLost):
+    """A published adapter is gone, since the process that published it is."""
 
 
 class ProcessesDisagree(RunFailed):

@@ -166,6 +166,7 @@ ROWS: dict[str, tuple[Plot, ...]] = {
             "Fill", "Episodes that wait, of those there is room for.", "percentunit",
             {"": share(present(registry.REPLAY_EPISODES), present(registry.REPLAY_CAPACITY))}, most=1,
         ),
+        Plot("Size", "Of the episodes that wait.", "bytes", {"": present(registry.REPLAY_BYTES)}),
         Plot("Staleness", "Mean versions from acting to learning.", "none", {"": present(registry.REPLAY_STALENESS)}),
         Plot(
             "Drops", "Episodes that nobody learns from, per second, by reason.", "eps",

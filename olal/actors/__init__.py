@@ -1,8 +1,18 @@
 """Thin Ray shells: each method is one call into a plain object."""
 
-from olal.actors.learner_actor import LearnerActor, LearnerReport
+from olal.actors.learner_actor import LearnerActor
 from olal.actors.ray_meter import RayMeter
-from olal.actors.replay_actor import ReplayActor, ReplayStatus
-from olal.actors.rollout_actor import RolloutActor, RolloutReport
+from olal.actors.replay_actor import ReplayActor
+from olal.actors.reports import DeliveryReceipt, LearnerReport, ReplayStatus, RolloutReport
+from olal.actors.rollout_actor import RolloutActor
 
-__all__ = ["LearnerActor", "LearnerReport", "RayMeter", "ReplayActor", "ReplayStatus", "RolloutActor", "RolloutReport"]
+__all__ = [
+    "DeliveryReceipt",
+    "LearnerActor",
+    "LearnerReport",
+    "RayMeter",
+    "ReplayActor",
+    "ReplayStatus",
+    "RolloutActor",
+    "RolloutReport",
+]

@@ -1,61 +1,94 @@
-"""ReplayActor: the replay buffer in a Ray process of its own."""
+"""ReplayActor: the replay buffer in a Ray process of its own, and the gate through which episodes come into it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import os
+from collections.abc import Callable, Mapping, Sequence
 
-from olal.replay import EpisodeRecord, Leased, Ledger, PutReceipt, ReplayBuffer
+from olal.actors.reports import DeliveryReceipt, ReplayStatus
+from olal.adapters import AdapterProof
+from olal.replay import EpisodeRecord, Leased, ProofBook, ReplayBuffer
 
-
-@dataclass(frozen=True, slots=True)
-class ReplayStatus:
-    """Fill and books of the buffer.
-
-    Attributes:
-        episodes: waiting.
-        capacity: most that may wait.
-        ledger: the counts.
-    """
-
-    episodes: int
-    capacity: int
-    ledger: Ledger
+_NO_EPOCH = -1
 
 
 class ReplayActor:
-    """Thin shell over ReplayBuffer."""
+    """Thin shell over ReplayBuffer and ProofBook. Both stand on disk, so a restarted process goes on where it was."""
 
-    def __init__(self, make_buffer: Callable[[], ReplayBuffer]) -> None:
-        """Keep the factory; `ready` opens the buffer here.
+    def __init__(self, open_replay: Callable[[], tuple[ReplayBuffer, ProofBook]]) -> None:
+        """Open buffer and book.
 
-        Of an error raised in a constructor Ray would hand on only the text.
+        Args:
+            open_replay: opens them, with all that an earlier process was told.
         """
-        self._make_buffer = make_buffer
-
-    @cached_property
-    def _buffer(self) -> ReplayBuffer:
-        return self._make_buffer()
+        self._buffer, self._book = open_replay()
 
     def ready(self) -> bool:
-        """Answers once the buffer is open."""
-        return self._buffer is not None
+        """Answers once the actor stands."""
+        return True
 
-    def put(self, records: Sequence[EpisodeRecord]) -> PutReceipt:
-        """Take in finished episodes; never blocks."""
-        return self._buffer.put(records, self._buffer.epoch)
+    def expect(self, proof: AdapterProof) -> None:
+        """Take note of a version before workers are told of it."""
+        self._book.expect(proof)
 
-    def take(self, count: int, version: int) -> list[Leased]:
-        """Hand out up to `count` episodes of the present version, and count them as learned from."""
-        leased = self._buffer.lease(count, version, max_staleness=0)
-        self._buffer.commit([lent.record.episode_id for lent in leased], version + 1)
-        return leased
+    def put(self, records: Sequence[EpisodeRecord], proofs: Sequence[AdapterProof], epoch: int) -> DeliveryReceipt:
+        """Take in finished episodes; never blocks.
 
-    def rewind(self, version: int, next_episode: int) -> None:
-        """Forget what a learner that went back to `version` does not know of."""
-        self._buffer.rewind(version, next_episode, self._buffer.epoch + 1)
+        Args:
+            records: the episodes.
+            proofs: what the worker says of each adapter version that they were played under.
+            epoch: lineage of the policy, see `ReplayBuffer.rewind`.
+        """
+        unproven = self._book.disagreement(proofs) if epoch == self._buffer.epoch else None
+        known = {proof.version for proof in proofs}
+        good = [record for record in records if record.adapter_version in known] if unproven is None else []
+        receipt = self._buffer.put(good, epoch)
+        unbelieved = [record for record in records if record not in good]
+        self._buffer.put(unbelieved, _NO_EPOCH)  # refused, and counted as such
+        refused = {record.episode_id for record in unbelieved} | set(receipt.refused)
+        taken = tuple(record.episode_id for record in records if record.episode_id not in refused)
+        return DeliveryReceipt(taken, tuple(sorted(refused)), unproven, self.status())
+
+    def lease(self, count: int, version: int, max_staleness: int, ids: Sequence[int] | None = None) -> list[Leased]:
+        """Hand out up to `count` episodes, or those of `ids`."""
+        return self._buffer.lease(count, version, max_staleness, ids)
+
+    def commit(self, ids: Sequence[int], version: int, dropped: Mapping[str, int]) -> None:
+        """Settle episodes that the learner made `version` from."""
+        self._buffer.commit(ids, version, dropped)
+
+    def rewind(self, version: int, next_episode: int, epoch: int) -> None:
+        """Go back with the learner to an earlier version."""
+        self._book.rewind(version)
+        self._buffer.rewind(version, next_episode, epoch)
+
+    def open_ids(self, next_episode: int) -> list[int]:
+        """Ids below `next_episode` that are neither settled nor here."""
+        return self._buffer.open_ids(next_episode)
+
+    def give_back(self) -> None:
+        """What the learner has on loan waits again."""
+        self._buffer.give_back()
+
+    def drop(self, ids: Sequence[int], reason: str, groups: Sequence[int] | None) -> None:
+        """Settle episodes that will never come."""
+        self._buffer.drop(ids, reason, groups)
+
+    def sealable(self, version: int) -> list[str]:
+        """Segments that nothing can change any more, once `version` is in a checkpoint."""
+        return [str(path) for path in self._buffer.sealable(version)]
 
     def status(self) -> ReplayStatus:
         """Fill and books."""
-        return ReplayStatus(len(self._buffer), self._buffer.capacity_episodes, self._buffer.ledger)
+        buffer = self._buffer
+        return ReplayStatus(
+            episodes=len(buffer),
+            capacity=buffer.capacity_episodes,
+            num_bytes=buffer.num_bytes,
+            ready=buffer.ready(),
+            epoch=buffer.epoch,
+            ledger=buffer.ledger,
+            trouble=buffer.trouble,
+            next_unknown=buffer.next_unknown,
+            pid=os.getpid(),
+        )

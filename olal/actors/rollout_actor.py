@@ -1,82 +1,182 @@
-"""RolloutActor: a collector in a Ray process of its own."""
+"""RolloutActor: a rollout worker in a Ray process of its own."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
+from types import FrameType
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
-from olal.adapters import FollowerCounts
-from olal.replay import pack
-from olal.rollout import Collector, EpisodeOutcome, outcome_of
-from olal.types import EpisodeTask, SamplingParams
+from olal.actors.reports import DeliveryReceipt, RolloutReport
+from olal.adapters import AdapterProof, Publication
+from olal.replay import EpisodeRecord, pack
+from olal.rollout import EpisodeOutcome, Outbox, RolloutWorker, outcome_of
+from olal.types import EpisodeTask, SamplingParams, Trajectory
 
-
-@dataclass(frozen=True, slots=True)
-class RolloutReport:
-    """What a worker did with its share of the episodes.
-
-    Attributes:
-        outcomes: one per episode, failed ones included.
-        duration_s: wall time of playing, without loading the adapter.
-        pid: of the worker's process.
-        adapters: how the worker came by its adapters since it started.
-        sync_s: wall time of fetching, checking and loading the adapter.
-    """
-
-    outcomes: tuple[EpisodeOutcome, ...]
-    duration_s: float
-    pid: int
-    adapters: FollowerCounts = field(default_factory=FollowerCounts)
-    sync_s: float = 0.0
+_TOLD = 4
+"""Episodes of a report that are told one by one."""
 
 
 class RolloutActor:
-    """Plays episodes under the adapter it is handed and delivers them to the replay actor."""
+    """Plays episodes under the adapter it is offered and delivers them to the replay actor.
 
-    def __init__(self, make_collector: Callable[[], Collector]) -> None:
+    Synchronous runs call `rollout`, which ends when the share is played and delivered. Asynchronous runs call `work`
+    again and again: each call adds tasks, plays for a moment and tells what became of them; episodes go on from call to
+    call, so the calls are also the worker's heartbeat.
+    """
+
+    def __init__(self, make_worker: Callable[[], RolloutWorker]) -> None:
         """Keep the factory; `ready` builds here, where engine and environments will live.
 
         Of an error raised in a constructor Ray would hand on only the text.
         """
-        self._make_collector = make_collector
+        self._make_worker = make_worker
+        self._replay: Any = None
+        self._epoch = -1
+        self._is_leaving = False
+        self._left: float | None = None
+        self._outbox: Outbox[Any, DeliveryReceipt] = Outbox(self._send, _answer)
 
     @cached_property
-    def _collector(self) -> Collector:
-        return self._make_collector()
+    def _worker(self) -> RolloutWorker:
+        return self._make_worker()
 
+    @ray.method(max_task_retries=3)
     def ready(self) -> int:
         """Build what is not built yet, and return the process id."""
-        _ = self._collector
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._leave)
+        _ = self._worker
         return os.getpid()
 
     def rollout(
-        self, tasks: Sequence[EpisodeTask], sampling: SamplingParams, adapter: Sequence[Any], replay: Any
+        self,
+        tasks: Sequence[EpisodeTask],
+        sampling: SamplingParams,
+        publication: Publication,
+        replay: Any,
+        epoch: int,
+        *,
+        anew: bool = False,
     ) -> RolloutReport:
-        """Play `tasks` and put the trajectories into the replay buffer.
+        """Play `tasks` to their end and put the trajectories into the replay buffer.
 
         Args:
             tasks: this worker's share.
             sampling: how to draw tokens.
-            adapter: object references in a list, so that only what is needed is fetched, here and now.
+            publication: the adapter to play under.
             replay: the replay actor.
+            epoch: lineage of the policy.
+            anew: load the adapter again although it was loaded.
         """
-        asked = time.monotonic()
-        adapters = self._collector.follow(adapter, ray.get)
+        self._replay, self._epoch = replay, epoch
+        began = time.monotonic()
+        self._worker.follow(publication, ray.get, self._worker.collector, anew=anew)
         started = time.monotonic()
-        trajectories = self._collector.collect(tasks, sampling)
+        trajectories = self._worker.play(tasks, sampling)
         duration_s = time.monotonic() - started
-        ray.get(replay.put.remote([pack(trajectory) for trajectory in self._collector.pay(trajectories)]))
-        return RolloutReport(tuple(map(outcome_of, trajectories)), duration_s, os.getpid(), adapters, started - asked)
+        [receipt] = ray.get([self._send(*self._packed(trajectories))])
+        return self._report(trajectories, [receipt], duration_s, sync_s=started - began)
+
+    def work(
+        self,
+        tasks: Sequence[EpisodeTask],
+        sampling: SamplingParams,
+        publication: Publication,
+        replay: Any,
+        epoch: int,
+        *,
+        for_s: float,
+        anew: bool = False,
+    ) -> RolloutReport:
+        """Take on `tasks` and play for about `for_s` seconds; delivers what finished without waiting for an answer.
+
+        Arguments as of `rollout`. An adapter whose owner died meanwhile is left out; the next one will come.
+        """
+        worker, began = self._worker, time.monotonic()
+        if epoch != self._epoch:
+            worker.disown()
+            self._outbox.clear()
+        self._replay, self._epoch = replay, epoch
+        idle_s = 0.0 if self._left is None else began - self._left
+        slept_s, proof = worker.slept_s, worker.proof
+        try:
+            worker.follow(publication, ray.get, worker.stream, anew=anew)
+        except RayError:  # its owner died
+            tasks = []
+        started = time.monotonic()
+        if self._is_leaving:
+            worker.stream.revoke(worker.ids)  # what has not begun
+        else:
+            worker.offer(tasks)
+        trajectories = worker.run(sampling, for_s)
+        self._outbox.add(*self._packed(trajectories))
+        receipts = self._outbox.work()
+        self._left = time.monotonic()
+        slept_s = worker.slept_s - slept_s
+        played_s = self._left - started - slept_s
+        sync_s = started - began if worker.proof is not proof else 0.0
+        return self._report(trajectories, receipts, played_s, sync_s=sync_s, idle_s=idle_s + slept_s)
 
     def evaluate(
-        self, tasks: Sequence[EpisodeTask], sampling: SamplingParams, adapter: Sequence[Any]
+        self, tasks: Sequence[EpisodeTask], sampling: SamplingParams, publication: Publication
     ) -> list[EpisodeOutcome]:
-        """Play `tasks` without delivering them."""
-        self._collector.follow(adapter, ray.get)
-        return [outcome_of(trajectory) for trajectory in self._collector.collect(tasks, sampling)]
+        """Play `tasks` without delivering them; whatever is being played is given up."""
+        self._worker.disown()
+        self._worker.follow(publication, ray.get, self._worker.collector)
+        return [outcome_of(trajectory) for trajectory in self._worker.collector.collect(tasks, sampling)]
+
+    def _packed(self, trajectories: Sequence[Trajectory]) -> tuple[list[EpisodeRecord], list[AdapterProof]]:
+        paid = self._worker.collector.pay(
+            trajectories
+        )  # progress shows the environment's reward, the learner's is this
+        return [pack(trajectory) for trajectory in paid], self._worker.proofs_of(trajectories)
+
+    def _send(self, records: Sequence[EpisodeRecord], proofs: Sequence[AdapterProof]) -> Any:
+        return self._replay.put.remote(list(records), list(proofs), self._epoch)
+
+    def _report(
+        self,
+        trajectories: Sequence[Trajectory],
+        receipts: Sequence[DeliveryReceipt],
+        duration_s: float,
+        *,
+        sync_s: float = 0.0,
+        idle_s: float = 0.0,
+    ) -> RolloutReport:
+        worker = self._worker
+        return RolloutReport(
+            outcomes=tuple(map(outcome_of, trajectories)),
+            receipts=tuple(receipts),
+            holding=(*worker.ids, *self._outbox.ids),
+            in_flight=tuple(worker.in_flight[:_TOLD]),
+            wanted=0 if self._is_leaving else worker.stream.wanted,
+            proof=worker.proof,
+            adapters=worker.adapters,
+            pid=os.getpid(),
+            duration_s=duration_s,
+            sync_s=sync_s,
+            idle_s=idle_s,
+            is_leaving=self._is_leaving,
+        )
+
+    def _leave(self, _signal: int, _frame: FrameType | None) -> None:
+        """SIGTERM, as a node sends that is about to be taken away: what is being played may end, nothing new starts."""
+        self._is_leaving = True
+
+
+def _answer(ticket: Any) -> DeliveryReceipt | None:
+    done, _ = ray.wait([ticket], timeout=0)
+    if not done:
+        return None
+    try:
+        return ray.get(ticket)
+    except RayError as error:
+        raise ConnectionError(str(error)) from error

@@ -1,6 +1,7 @@
 """LoRA state as one flat vector: its layout, digest, noise and seed log, and its form on disk."""
 
 from olal.adapters.checkpoint import Checkpoint, complete_checkpoints, read_checkpoint, write_checkpoint
+from olal.adapters.delivery import AdapterProof, Publication, probe_tokens
 from olal.adapters.delta_bytes import OVERHEAD_BYTES, decode_delta, encode_delta
 from olal.adapters.follower import AdapterFollower, FollowerCounts
 from olal.adapters.layout import AdapterLayout
@@ -18,10 +19,12 @@ __all__ = [
     "OVERHEAD_BYTES",
     "AdapterFollower",
     "AdapterLayout",
+    "AdapterProof",
     "AdapterPublisher",
     "Checkpoint",
     "FollowerCounts",
     "Members",
+    "Publication",
     "SeedLog",
     "SeedLogContent",
     "SeedMaster",
@@ -32,6 +35,7 @@ __all__ = [
     "decode_delta",
     "encode_delta",
     "make_records",
+    "probe_tokens",
     "rademacher",
     "read_checkpoint",
     "read_peft_directory",

@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 from olal.adapters.layout import AdapterLayout
 from olal.adapters.peft_directory import CONFIG_FILE, WEIGHTS_FILE, read_peft_directory, write_peft_directory
-from olal.errors import AdapterMismatch, CheckpointCorrupt
+from olal.errors import AdapterMismatch, CheckpointCorrupt, CheckpointNotWritten
 
 COMMIT_FILE = "COMMIT"
 _STATE_FILE, _ARRAYS_FILE, _ADAPTER = "state.json", "learner.safetensors", "adapter"
@@ -55,9 +56,29 @@ def write_checkpoint(
 
     Returns:
         The directory, complete.
+
+    Raises:
+        CheckpointNotWritten: the disk is full or gone; nothing of the checkpoint stays.
     """
     final = root / f"step-{checkpoint.version:08d}"
     scratch = root / f"{final.name}.tmp-{os.getpid()}"
+    try:
+        return _write(root, final, scratch, checkpoint, layout, peft_config, keep)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointNotWritten(f"make room, or check the disk ({reason}): {root}") from error
+
+
+def _write(
+    root: Path,
+    final: Path,
+    scratch: Path,
+    checkpoint: Checkpoint,
+    layout: AdapterLayout,
+    peft_config: Mapping[str, Any],
+    keep: int,
+) -> Path:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     write_peft_directory(scratch / _ADAPTER, layout, checkpoint.flat, peft_config)

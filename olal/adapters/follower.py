@@ -54,6 +54,10 @@ class AdapterFollower:
         self.counts = FollowerCounts()
         self.present = AdapterUpdate(0, space.anchor_digest, space.anchor)
 
+    def forget(self) -> None:
+        """Begin again with the untrained adapter: what was built since cannot be relied on."""
+        self.present = AdapterUpdate(0, self.space.anchor_digest, self.space.anchor)
+
     def load(
         self, published: Sequence[Reference], fetch: Callable[[Reference], AdapterUpdate | bytes]
     ) -> AdapterUpdate:

@@ -16,3 +16,5 @@ class ClusterConfig(Section):
     """Whether a Ray started here serves its dashboard."""
     dashboard_port: int | None = Field(default=None, ge=1, le=65535)
     """Port of the dashboard; null takes the first free one from 8265 on."""
+    stall_timeout_s: float = Field(default=60.0, gt=0)
+    """Seconds without a finished episode or update after which the run says who waits for whom."""

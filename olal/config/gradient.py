@@ -47,5 +47,5 @@ class GradientConfig(LearnerCommon):
     """KL divergence from the policy at its start at which an update stops early."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Norm to which gradients are clipped."""
-    max_staleness: int = Field(default=8, ge=0)
-    """Most versions that acting may lie behind learning; older episodes are dropped and counted."""
+    max_staleness: int = Field(default=4, ge=0, le=64)
+    """Most versions that acting may lie behind learning; it bounds what is started, and older episodes are dropped."""

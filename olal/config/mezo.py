@@ -38,8 +38,8 @@ class MeZOConfig(LearnerBase):
     """Decisions on which one step measures its directions."""
     rows_per_pass: int = Field(default=512, ge=1)
     """Most sequences in one model pass, over all perturbed adapters; the memory of an update grows with it."""
-    max_staleness: int = Field(default=8, ge=0)
-    """Most versions that acting may lie behind learning; older episodes are dropped and counted."""
+    max_staleness: int = Field(default=4, ge=0, le=64)
+    """Most versions that acting may lie behind learning; it bounds what is started, and older episodes are dropped."""
     value_features: int = Field(default=128, ge=1)
     """Random features of the value estimate."""
     value_ridge: float = Field(default=1.0, gt=0)

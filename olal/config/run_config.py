@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from olal.config.adapter import AdapterConfig
 from olal.config.base import Section
@@ -36,6 +36,8 @@ class RunConfig(Section):
     """Start of the run directory's name."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random in the run."""
+    mode: Literal["sync", "async"] = "sync"
+    """sync: play, then learn, repeatable bit for bit; async: workers and learner never wait for each other."""
     env: EnvConfig = Field(default_factory=EnvConfig)
     """The task."""
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -88,6 +90,18 @@ class RunConfig(Section):
                 return stage, start
             start += stage.updates
         return self.plan[-1], start - self.plan[-1].updates
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> Self:
+        if self.mode == "async":
+            sizes = {getattr(stage.learner, "group_size", 1) for stage in self.plan}
+            if any(stage.learner.kind == "es" for stage in self.plan):
+                raise ValueError("es plays under perturbed adapters of one version, so mode must be sync for it")
+            if any(getattr(stage.learner, "trajectories", None) for stage in self.plan):
+                raise ValueError("a learner that reads episodes from a file has no workers to wait for; use mode sync")
+            if len(sizes) > 1:
+                raise ValueError(f"all stages of an asynchronous run must have the same group_size: {sorted(sizes)}")
+        return self
 
     @field_validator("name")
     @classmethod

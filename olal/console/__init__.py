@@ -5,6 +5,7 @@ from olal.console.line_progress import LineProgress
 from olal.console.live_progress import LiveProgress
 from olal.console.open_progress import open_progress
 from olal.console.sparkline import sparkline
+from olal.console.status import print_status
 from olal.console.step_bar import step_bar
 from olal.console.tables import evaluation_table, findings_table
 
@@ -16,6 +17,7 @@ __all__ = [
     "evaluation_table",
     "findings_table",
     "open_progress",
+    "print_status",
     "sparkline",
     "step_bar",
 ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from olal.inference import Engine
     from olal.models.lora_bank import LoraBank
     from olal.models.policy_network import PolicyNetwork
-    from olal.rollout import Collector, Deadlines, EpisodeStream, RewardFunction
+    from olal.rollout import Deadlines, RewardFunction, RolloutWorker
 
 
 def build_env(config: RunConfig) -> Environment:
@@ -70,8 +70,8 @@ def build_network(config: RunConfig, *, is_hollow: bool = False) -> PolicyNetwor
     return PolicyNetwork(base, bank)
 
 
-def build_engine(config: RunConfig) -> tuple[Engine, LoraBank]:
-    """The engine that samples actions, and the bank whose layout its adapters have.
+def build_engine(config: RunConfig) -> tuple[Engine, PolicyNetwork]:
+    """The engine that samples actions, and the network whose vocabulary and adapter layout it has.
 
     Raises:
         ConfigError: the engine is not installed or refuses the settings.
@@ -81,9 +81,9 @@ def build_engine(config: RunConfig) -> tuple[Engine, LoraBank]:
 
     if choose_engine(config) == "vllm":
         network = build_network(config, is_hollow=True)
-        return build_vllm_engine(config, network), network.bank
+        return build_vllm_engine(config, network), network
     network = build_network(config)
-    return build_transformers_engine(config, network), network.bank
+    return build_transformers_engine(config, network), network
 
 
 def build_seed_space(config: RunConfig, bank: LoraBank) -> SeedSpace:
@@ -113,40 +113,23 @@ def build_reward(config: RunConfig) -> RewardFunction | None:
         raise ConfigError(f"reward.options: {kind.__name__} refused them ({type(error).__name__}: {error})") from error
 
 
-def build_collector(config: RunConfig, worker: int) -> Collector:
-    """Everything one rollout worker needs to play in lockstep."""
+def build_worker(config: RunConfig, index: int) -> RolloutWorker:
+    """Everything one rollout worker needs."""
     from olal.adapters import AdapterFollower
-    from olal.rollout import Collector
+    from olal.rollout import AdaptiveConcurrency, Collector, EpisodeStream, RolloutWorker
 
-    engine, bank = build_engine(config)
-    return Collector(
-        lambda: build_env(config),
-        lambda env: PromptAgent(env.instructions),
-        engine,
-        worker=worker,
-        max_parallel=config.rollout.max_parallel,
-        reward=build_reward(config),
-        follower=AdapterFollower(build_seed_space(config, bank)),
-        limits=build_deadlines(config),
-    )
-
-
-def build_stream(config: RunConfig, worker: int) -> EpisodeStream:
-    """Everything one rollout worker needs to play continuously."""
-    from olal.adapters import AdapterFollower
-    from olal.rollout import AdaptiveConcurrency, EpisodeStream
-
-    engine, bank = build_engine(config)
-    return EpisodeStream(
-        lambda: build_env(config),
-        lambda env: PromptAgent(env.instructions),
-        engine,
-        worker=worker,
-        reward=build_reward(config),
-        follower=AdapterFollower(build_seed_space(config, bank)),
-        limits=build_deadlines(config),
-        concurrency=AdaptiveConcurrency(config.rollout.max_parallel),
-    )
+    engine, network = build_engine(config)
+    follower = AdapterFollower(build_seed_space(config, network.bank))
+    common: dict[str, Any] = {
+        "worker": index,
+        "reward": build_reward(config),
+        "follower": follower,
+        "limits": build_deadlines(config),
+    }
+    parts = (lambda: build_env(config)), (lambda env: PromptAgent(env.instructions)), engine
+    collector = Collector(*parts, **common, max_parallel=config.rollout.max_parallel)
+    stream = EpisodeStream(*parts, **common, concurrency=AdaptiveConcurrency(config.rollout.max_parallel))
+    return RolloutWorker(engine, collector, stream, follower, network.base.vocabulary.size)
 
 
 def build_deadlines(config: RunConfig) -> Deadlines:

@@ -14,7 +14,6 @@ from olal.experiments.python_class import check_options, load_class
 
 if TYPE_CHECKING:
     from olal.learners.base import Learner
-    from olal.models.lora_bank import LoraBank
     from olal.models.policy_network import PolicyNetwork
 
 BUILT_IN: Mapping[str, str] = {
@@ -30,8 +29,8 @@ BUILT_IN: Mapping[str, str] = {
 """Kind to module and class in `olal.learners`; each class has its settings in `settings_class`."""
 
 
-def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
-    """The learner and the bank whose layout its checkpoints are written in.
+def build_learner(config: RunConfig) -> tuple[Learner, PolicyNetwork]:
+    """The learner and the network it learns on, in whose layout its checkpoints are written.
 
     A learner on several processes must be built in a Ray actor: the others get the CPUs and GPUs that this one has.
 
@@ -53,7 +52,7 @@ def build_learner(config: RunConfig) -> tuple[Learner, LoraBank]:
     return group, group.learned_on
 
 
-def build_replica(config: RunConfig) -> tuple[Any, LoraBank]:
+def build_replica(config: RunConfig) -> tuple[Any, PolicyNetwork]:
     """The learner of one process; see `build_learner`."""
     from olal.learners.staged import chain
 
@@ -65,8 +64,8 @@ def build_replica(config: RunConfig) -> tuple[Any, LoraBank]:
         learners.append(make_learner(part, network, stage.updates, since))
         since += stage.updates
     if len(learners) == 1:
-        return learners[0], network.bank
-    return chain(learners, [stage.updates for stage in config.plan]), network.bank
+        return learners[0], network
+    return chain(learners, [stage.updates for stage in config.plan]), network
 
 
 def make_learner(config: RunConfig, network: PolicyNetwork, updates: int, since: int) -> Learner:

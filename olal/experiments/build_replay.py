@@ -1,38 +1,35 @@
-"""build_replay: the replay buffer of a config, over a run directory."""
+"""From a config to the replay buffer of a run, and the book of proofs beside it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from olal.config import RunConfig
-from olal.replay import Fifo, Prioritised, ReplayBuffer, Sampler
+from olal.replay import Fifo, Prioritised, ProofBook, ReplayBuffer, Sampler
+
+PROBE_TOLERANCE = {"float32": 1e-3}
+"""Nats a token by which engine and learner may differ on the probe; half precision rounds far more."""
+_HALF_PRECISION_TOLERANCE = 0.1
 
 
-def build_replay(config: RunConfig, run_dir: Path, *, group_size: int = 1) -> ReplayBuffer:
-    """Open the buffer as it was when it was last acknowledged; a new directory gives an empty one.
-
-    Args:
-        config: of the run.
-        run_dir: its directory.
-        group_size: episodes that the learner compares with each other; 1 where it does not.
+def build_replay(config: RunConfig, directory: Path) -> tuple[ReplayBuffer, ProofBook]:
+    """Buffer and book over a run directory, as an earlier process left them.
 
     Raises:
-        RunDirectoryInvalid: the ledger is damaged or cannot be opened.
+        RunDirectoryInvalid: what is there cannot be read or written.
     """
-    replay = config.replay
-    return ReplayBuffer.open(
-        run_dir,
-        replay.capacity_episodes,
-        replay.capacity_mb * 2**20,
-        build_sampler(config),
-        group_size=group_size,
-        segment_episodes=replay.segment_episodes,
+    settings = config.replay
+    how = settings.sampling
+    sampler: Sampler = Fifo()
+    if how.kind == "prioritised":
+        sampler = Prioritised(how.alpha, how.age_decay_versions, seed=config.seed)
+    buffer = ReplayBuffer.open(
+        directory,
+        settings.capacity_episodes,
+        settings.capacity_mb << 20,
+        sampler,
+        group_size=getattr(config.plan[0].learner, "group_size", 1),
+        segment_episodes=settings.segment_episodes,
     )
-
-
-def build_sampler(config: RunConfig) -> Sampler:
-    """What chooses among the episodes that wait."""
-    sampling = config.replay.sampling
-    if sampling.kind == "fifo":
-        return Fifo()
-    return Prioritised(sampling.alpha, sampling.age_decay_versions, seed=config.seed)
+    tolerance = PROBE_TOLERANCE.get(config.model.dtype, _HALF_PRECISION_TOLERANCE)
+    return buffer, ProofBook(directory / "adapters.jsonl", tolerance=tolerance)

@@ -1,142 +1,308 @@
-"""Crew: the actors of a run, created, checked and spoken to as one."""
+"""Crew: the actors of a run, created, spoken to as one, and brought back when they die.
+
+rollout workers   restarted by Ray; what they had in hand is played again
+replay buffer     restarted by Ray; its books and episodes stand on disk
+learner           restarted by Ray; it goes back to the newest checkpoint, and the buffer with it, under a new epoch
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from math import nan
+from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from olal.actors import LearnerActor, LearnerReport, ReplayActor, ReplayStatus, RolloutActor, RolloutReport
+from olal.adapters import AdapterProof, Publication
 from olal.config import RunConfig
-from olal.errors import ClusterError, OlalError, RunFailed
-from olal.experiments.build import build_collector
+from olal.errors import CheckpointNotWritten, ClusterError, OlalError, ProcessLost, ProcessRestarting, RunFailed
+from olal.experiments.build import build_worker
 from olal.experiments.build_learner import build_learner
 from olal.experiments.build_replay import build_replay
 from olal.experiments.cluster import Placement
+from olal.experiments.incidents import Incidents
+from olal.experiments.remote import fetch
+from olal.experiments.run_directory import RunDirectory
+from olal.experiments.share_players import play_shares
+from olal.experiments.worker_pool import START_TIMEOUT_S, WorkerPool
 from olal.rollout import EpisodeOutcome
-from olal.types import EpisodeTask, SamplingParams, Trajectory
+from olal.types import AdapterUpdate, EpisodeTask, SamplingParams, Trajectory
 
-READY_TIMEOUT_S = 300.0
+if TYPE_CHECKING:
+    from olal.learners.base import Learner
+    from olal.models.policy_network import PolicyNetwork
+    from olal.replay import ProofBook, ReplayBuffer
+    from olal.rollout import RolloutWorker
+
+_NAME_TIMEOUT_S = 10.0
+_MOST_LEARNER_DEATHS = 5
+"""Deaths in a row, with no update between them, after which a learner is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the actors are built around; each is called in the process where the part will live.
+
+    Attributes:
+        worker: makes the rollout worker of an index.
+        learner: makes the learner and the network it learns on.
+        replay: opens buffer and book.
+    """
+
+    worker: Callable[[int], RolloutWorker]
+    learner: Callable[[], tuple[Learner, PolicyNetwork]]
+    replay: Callable[[], tuple[ReplayBuffer, ProofBook]]
+
+    @classmethod
+    def of(cls, config: RunConfig, run: RunDirectory) -> Parts:
+        """As a config says."""
+        return cls(
+            partial(build_worker, config), partial(build_learner, config), partial(build_replay, config, run.path)
+        )
 
 
 class Crew:
-    """N rollout actors, one replay actor, one learner actor."""
+    """Rollout workers, one replay actor, one learner actor."""
 
     def __init__(
         self,
         config: RunConfig,
         placement: Placement,
-        run_name: str,
-        run_dir: Path,
-        seed_log: Path | None = None,
+        run: RunDirectory,
+        incidents: Incidents,
+        parts: Parts | None = None,
     ) -> None:
-        """Create the actors and wait until every model stands.
+        """Create the actors; `start` waits for them.
 
         Args:
             config: of the run.
             placement: CPU and GPU shares.
-            run_name: part of the actors' names, by which the dashboard shows them.
-            run_dir: where the replay actor keeps episodes and ledger.
-            seed_log: where the learner records its updates, if it makes them from seeds.
+            run: its directory; the name becomes part of the actors' names, by which the dashboard shows them.
+            incidents: is told of actors that die.
+            parts: what the actors are built around; None for what the config says.
+        """
+        self.config, self.run = config, run.absolute()
+        self.epoch = 0
+        self._incidents = incidents
+        self._learner_deaths = 0
+        name = run.path.name
+        parts = parts or Parts.of(config, self.run)
+        self.learner = _spawn(
+            LearnerActor,
+            f"olal/{name}/learner",
+            placement.learner,
+            parts.learner,
+            self.run.seed_log_path,
+            config.adapter.snapshot_every,
+        )
+        self.replay = _spawn(ReplayActor, f"olal/{name}/replay", (0.0, 0.0), parts.replay)
+        self.pool = WorkerPool(
+            lambda index: _spawn(
+                RolloutActor, f"olal/{name}/rollout-{index}", placement.rollout, partial(parts.worker, index)
+            ),
+            incidents,
+        )
+
+    def start(self, workers: int, stop: Callable[[], bool], *, wait_for_all: bool) -> None:
+        """Create the workers and wait until models stand: everybody's, or the learner's and one worker's.
 
         Raises:
             OlalError: whatever an actor raised while it was built.
             RunFailed: an actor died or was not ready in time.
         """
-        self._config = config
-        self._learner = _spawn(
-            LearnerActor,
-            f"olal/{run_name}/learner",
-            placement.learner,
-            partial(build_learner, config),
-            seed_log,
-            config.adapter.snapshot_every,
-        )
-        self._workers = [
-            _spawn(RolloutActor, f"olal/{run_name}/rollout-{i}", placement.rollout, partial(build_collector, config, i))
-            for i in range(config.rollout.workers)
-        ]
-        self._replay = _spawn(
-            ReplayActor, f"olal/{run_name}/replay", (0.0, 0.0), partial(build_replay, config, run_dir)
-        )
-        refs = [worker.ready.remote() for worker in self._workers]
-        fetch([*refs, self._replay.ready.remote(), self._learner.current.remote()], READY_TIMEOUT_S)
+        self.pool.resize(workers)
+        fetch([self.replay.ready.remote()], START_TIMEOUT_S)
+        fetch([self.learner.current.remote()], START_TIMEOUT_S)
+        enough = stop if wait_for_all else (lambda: stop() or self.pool.num_ready > 0)
+        self.pool.await_ready(START_TIMEOUT_S, enough)
 
-    def rollout(self, tasks: Sequence[EpisodeTask], adapter: Sequence[Any]) -> list[RolloutReport]:
-        """Let every worker play its share; trajectories go to the replay actor, reports come back in worker order."""
-        sampling = SamplingParams(self._config.rollout.temperature, self._config.rollout.max_tokens)
-        return fetch(
-            [
-                worker.rollout.remote(share, sampling, list(adapter), self._replay)
-                for worker, share in zip(self._workers, _shares(tasks, len(self._workers)), strict=True)
-            ]
+    # ------------------------------------------------------------------ the learner
+
+    def current(self) -> LearnerReport:
+        """The learner's present adapter, announced to the buffer, so that workers may prove that they have it."""
+        return self.announced(fetch([self.learner.current.remote()])[0])
+
+    def announced(self, report: LearnerReport) -> LearnerReport:
+        """The report, once the buffer knows the adapter."""
+        fetch([self.replay.expect.remote(report.publication.proof)])
+        return report
+
+    def begin_update(self, version: int, count: int, max_staleness: int, ids: Sequence[int] | None = None) -> Any:
+        """Let the learner take a batch and learn from it; returns the reference of its report."""
+        return self.learner.update.remote(self.replay, version, count, max_staleness, ids)
+
+    def end_update(self, reference: Any) -> LearnerReport:
+        """The report of an update.
+
+        Raises:
+            ProcessLost: the learner died; call `recover`.
+        """
+        report = fetch([reference])[0]
+        self._learner_deaths = 0
+        return self.announced(report)
+
+    def learn(self, trajectories: Sequence[Trajectory]) -> LearnerReport:
+        """One learner update from episodes at hand.
+
+        Raises:
+            ProcessLost: the learner died; call `recover`.
+        """
+        return self.end_update(self.learner.learn.remote(list(trajectories)))
+
+    def save(self, version: int, counters: Mapping[str, Any]) -> str:
+        """Write a checkpoint.
+
+        Returns:
+            Why it could not be written; empty where it was.
+
+        Raises:
+            ProcessLost: the learner died; call `recover`.
+        """
+        keep = self.config.training.keep_checkpoints
+        path = self.run.checkpoints_path
+        try:
+            fetch([self.learner.save.remote(path, version, dict(counters), keep)])
+        except CheckpointNotWritten as error:
+            return str(error)
+        return ""
+
+    def restore(self) -> dict[str, Any]:
+        """Put learner and buffer to the newest complete checkpoint, or to the start where there is none.
+
+        Returns:
+            The counters saved with it; empty at the start.
+        """
+        path = self.run.newest_checkpoint()
+        counters = dict(fetch([self.learner.restore.remote(path)])[0])
+        version = fetch([self.learner.current.remote()])[0].version
+        self.rewind(version, counters.get("next_episode", 0))
+        return counters
+
+    def rewind(self, version: int, next_episode: int) -> None:
+        """Put the buffer to where it was at a version, under a new epoch: what is still under way does not count.
+
+        Args:
+            version: that the learner is at.
+            next_episode: in a synchronous run the number at that version; later ones are played again. An asynchronous
+                run keeps what was played under versions that still exist.
+        """
+        self.epoch = fetch([self.replay.status.remote()])[0].epoch + 1
+        keep_all = self.config.mode == "async"
+        fetch([self.replay.rewind.remote(version, 2**62 if keep_all else next_episode, self.epoch)])
+        self.pool.forget_tasks()
+
+    def recover(self, error: OlalError) -> dict[str, Any]:
+        """Bring a dead learner back, at its newest checkpoint; returns the counters saved with that.
+
+        Raises:
+            RunFailed: it died again and again without a single update.
+        """
+        deadline, is_told = time.monotonic() + START_TIMEOUT_S, False
+        while True:
+            if not isinstance(error, ProcessRestarting) or time.monotonic() > deadline or not is_told:
+                self._learner_deaths += 1
+                self._incidents.restarted("learner", "learner", error)
+                is_told = True
+            if self._learner_deaths >= _MOST_LEARNER_DEATHS:
+                raise RunFailed(
+                    f"the learner died {self._learner_deaths} times in a row without an update; see its log under "
+                    f"`ray logs actor`, then go on with `olal resume {self.run.path}`: {error}"
+                ) from error
+            try:
+                return self.restore()
+            except ProcessLost as again:
+                error = again
+                time.sleep(0.5)
+
+    def lasting(self, update: AdapterUpdate) -> Publication:
+        """An adapter as workers take it, owned by this process, so that no death of the learner's reaches it."""
+        return Publication(AdapterProof(update.version, update.digest, nan), (ray.put(update),))
+
+    def starting(self) -> Publication:
+        """The untrained adapter."""
+        return self.lasting(fetch([self.learner.starting.remote()])[0])
+
+    def final(self, version: int) -> Publication:
+        """The present adapter, whatever becomes of the learner from now on."""
+        try:
+            return self.lasting(fetch([self.learner.adapter.remote(version)])[0])
+        except ProcessLost as error:
+            self.recover(error)
+            return self.lasting(fetch([self.learner.adapter.remote(version)])[0])
+
+    # ------------------------------------------------------------------ the workers
+
+    def rollout(
+        self, tasks: Sequence[EpisodeTask], publication: Publication, stop: Callable[[], bool]
+    ) -> list[RolloutReport]:
+        """Let every worker play its share to the end; reports come back in the order of the shares.
+
+        Raises:
+            Stopped: `stop` said so before all was played.
+        """
+        return play_shares(
+            self.pool,
+            tasks,
+            "rollout",
+            (self.sampling, publication, self.replay, self.epoch),
+            stop,
+            self.give_up,
+            self._limit_s(len(tasks)),
         )
 
     def evaluate(
-        self, tasks: Sequence[EpisodeTask], temperature: float, adapter: Sequence[Any]
+        self, tasks: Sequence[EpisodeTask], temperature: float, publication: Publication
     ) -> list[EpisodeOutcome]:
         """Play episodes that are not learned from."""
-        sampling = SamplingParams(temperature, self._config.rollout.max_tokens)
-        parts = fetch(
-            [
-                worker.evaluate.remote(share, sampling, list(adapter))
-                for worker, share in zip(self._workers, _shares(tasks, len(self._workers)), strict=True)
-            ]
+        sampling = SamplingParams(temperature, self.config.rollout.max_tokens)
+        parts = play_shares(
+            self.pool,
+            tasks,
+            "evaluate",
+            (sampling, publication),
+            lambda: False,
+            lambda *_: None,
+            self._limit_s(len(tasks)),
         )
         return [outcome for part in parts for outcome in part]
 
-    def update(self, num_episodes: int) -> LearnerReport:
-        """One learner update from up to `num_episodes` of those buffered."""
-        return fetch([self._learner.update.remote(self._replay, num_episodes)])[0]
+    def _limit_s(self, episodes: int) -> float:
+        """Longest that a share of so many episodes may take: rounds of those that are played at once."""
+        rounds = -(-episodes // self.config.rollout.max_parallel)
+        return rounds * self.config.rollout.episode_timeout_s + self.config.rollout.step_timeout_s
 
-    def learn(self, trajectories: Sequence[Trajectory]) -> LearnerReport:
-        """One learner update from episodes at hand."""
-        return fetch([self._learner.learn.remote(list(trajectories))])[0]
+    def give_up(self, ids: Sequence[int], reason: str) -> None:
+        """Settle episodes that will never be delivered."""
+        size = getattr(self.config.plan[0].learner, "group_size", 1)
+        groups = [number // size for number in ids] if size > 1 else None
+        fetch([self.replay.drop.remote(list(ids), reason, groups)])
 
-    def current(self) -> LearnerReport:
-        """The learner's present adapter."""
-        return fetch([self._learner.current.remote()])[0]
+    @property
+    def sampling(self) -> SamplingParams:
+        """How tokens are drawn in training."""
+        return SamplingParams(self.config.rollout.temperature, self.config.rollout.max_tokens)
+
+    # ------------------------------------------------------------------ the buffer
 
     def replay_status(self) -> ReplayStatus:
         """Fill and books of the replay buffer."""
-        return fetch([self._replay.status.remote()])[0]
+        return fetch([self.replay.status.remote()])[0]
 
-    def save(self, root: Path, counters: dict[str, Any]) -> str:
-        """Write a checkpoint."""
-        return fetch([self._learner.save.remote(root, counters, self._config.training.keep_checkpoints)])[0]
+    def open_ids(self, next_episode: int) -> list[int]:
+        """Episodes that were handed out and are in nobody's books."""
+        return fetch([self.replay.open_ids.remote(next_episode)])[0]
 
-    def restore(self, path: Path) -> dict[str, Any]:
-        """Put learner and buffer back to a checkpoint; returns the counters saved with it."""
-        counters = dict(fetch([self._learner.restore.remote(path)])[0])
-        fetch([self._replay.rewind.remote(self.current().version, counters["next_episode"])])
-        return counters
+    def seal_segments(self, version: int) -> list[Any]:
+        """Begin to turn finished segments of episodes into Parquet, in processes of their own."""
+        from olal.replay import seal
 
-
-def fetch(refs: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
-    """Wait for actors' answers and turn what Ray raises into olal's own errors.
-
-    Raises:
-        OlalError: as raised inside an actor.
-        RunFailed: an actor failed in another way, died, or did not answer in time.
-    """
-    try:
-        return ray.get(list(refs), timeout=timeout_s)
-    except RayTaskError as error:
-        cause = error.cause if isinstance(error.cause, Exception) else error
-        if isinstance(cause, OlalError):
-            raise cause from None
-        where = getattr(error, "function_name", "an actor")
-        raise RunFailed(f"{type(cause).__name__} in {where}: {_last_line(cause)}") from error
-    except RayActorError as error:
-        raise RunFailed(f"an actor died: {_last_line(error)}") from error
-    except RayError as error:
-        raise RunFailed(f"Ray failed ({type(error).__name__}): {_last_line(error)}") from error
+        task = ray.remote(num_cpus=0, max_retries=1)(seal)
+        return [task.remote(path) for path in fetch([self.replay.sealable.remote(version)])[0]]
 
 
 def _spawn(kind: type, name: str, share: tuple[float, float], *arguments: Any) -> Any:
@@ -144,23 +310,20 @@ def _spawn(kind: type, name: str, share: tuple[float, float], *arguments: Any) -
 
     Actors that write to the run directory stay, where they fit, on the driver's own node; workers go anywhere.
     """
-    options: dict[str, Any] = {"name": name, "num_cpus": share[0], "num_gpus": share[1]}
+    options: dict[str, Any] = {"name": name, "num_cpus": share[0], "num_gpus": share[1], "max_restarts": -1}
     if kind is not RolloutActor:
         here = ray.get_runtime_context().get_node_id()
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
+    if kind is ReplayActor:
+        options["max_task_retries"] = -1  # every method of it may be called twice
     make: Callable[..., Any] = ray.remote(kind).options(**options).remote  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        return make(*arguments)
-    except ValueError as error:
-        raise ClusterError(f"a run of this name is on the cluster already; choose another --run-dir: {name}") from error
-
-
-def _shares(tasks: Sequence[EpisodeTask], workers: int) -> list[list[EpisodeTask]]:
-    """Deal tasks out in contiguous, equal shares: always the same worker for the same task."""
-    bounds = [round(len(tasks) * i / workers) for i in range(workers + 1)]
-    return [list(tasks[start:stop]) for start, stop in pairwise(bounds)]
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    deadline = time.monotonic() + _NAME_TIMEOUT_S
+    while True:
+        try:
+            return make(*arguments)
+        except ValueError as error:  # the name is taken: by a run that was killed just now, or by one that goes on
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"a run of this name is on the cluster already; choose another --run-dir: {name}"
+                ) from error
+        time.sleep(0.5)

@@ -49,7 +49,8 @@ def evaluate_run(
     sampling = SamplingParams(
         config.evaluation.temperature if temperature is None else temperature, config.rollout.max_tokens
     )
-    engine, bank = build_engine(config)
+    engine, network = build_engine(config)
+    bank = network.bank
     layout = bank.layout
     checkpoint = read_checkpoint(path, layout)
     collector = Collector(lambda: build_env(config), lambda env: PromptAgent(env.instructions), engine)

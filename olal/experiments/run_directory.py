@@ -4,10 +4,13 @@
         config.yaml       every setting, defaults too
         meta.json         versions, command, time
         metrics.jsonl     one line per update
-        episodes/         what was played
+        events.jsonl      deaths, restarts, alarms
+        adapters.jsonl    every published version: its digest and what proves its delivery
+        episodes/         what was played, in segments
         ledger.jsonl      what became of every episode
         checkpoints/      step-00000010/ ...; complete once it holds COMMIT
         seeds.log         updates as seeds and coefficients, where a learner makes them from seeds
+        status.json       what the run is doing, as of a second ago
         evaluation.json   the last evaluation
 
 Nothing in it is pickled.
@@ -49,6 +52,8 @@ class RunDirectory:
         self.checkpoints_path = path / "checkpoints"
         self.seed_log_path = path / "seeds.log"
         self.evaluation_path = path / "evaluation.json"
+        self.events_path = path / "events.jsonl"
+        self.lock_path = path / "run.lock"
 
     @classmethod
     def create(
@@ -105,6 +110,10 @@ class RunDirectory:
             count += 1
             path = root / f"{stem}-{count}"
         return path
+
+    def absolute(self) -> Self:
+        """The same run, by a path that means the same in every process."""
+        return type(self)(self.path.absolute())
 
     def has_begun(self) -> bool:
         """Whether anything was learned or checkpointed here."""

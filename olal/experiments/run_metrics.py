@@ -105,6 +105,7 @@ class RunMetrics:
         ledger = status.ledger
         self._set(registry.REPLAY_EPISODES, status.episodes)
         self._set(registry.REPLAY_CAPACITY, status.capacity)
+        self._set(registry.REPLAY_BYTES, status.num_bytes)
         self._count_grown(registry.REFUSED_DELIVERIES, {"duplicate": ledger.duplicates, "refused": ledger.refused})
         self._count_grown(registry.DROPPED_EPISODES, ledger.dropped)
 

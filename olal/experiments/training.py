@@ -1,47 +1,38 @@
-"""The synchronous training loop: play under one version, learn, publish the next. Same seed, same run, bit for bit."""
+"""Training: what a synchronous and an asynchronous run share: books, checkpoints, recovery, the state they tell."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from olal.actors import LearnerReport, ReplayStatus, RolloutReport
-from olal.config import RunConfig, StageConfig
-from olal.errors import RunFailed
+import ray
+
+from olal.actors import LearnerReport, ReplayStatus
+from olal.config import RunConfig
+from olal.errors import ProcessLost, RunFailed
+from olal.experiments.control import RunControl
 from olal.experiments.crew import Crew
-from olal.experiments.given_episodes import GivenEpisodes
+from olal.experiments.incidents import Incidents
 from olal.experiments.interrupt import Interrupt
-from olal.experiments.progress import Progress, UpdateRow
+from olal.experiments.progress import Progress
 from olal.experiments.run_directory import RunDirectory
 from olal.experiments.run_metrics import RunMetrics
-from olal.experiments.seeds import population_tasks, training_tasks
-from olal.metrics import JsonlWriter
+from olal.experiments.stall_watch import StallWatch
+from olal.experiments.update_log import Counters, UpdateLog
 from olal.rollout import EpisodeOutcome
-from olal.types import DraftStatistics, Trajectory
 
-_MOST_FAILED_BATCHES = 3
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the driver must remember over a resume.
-
-    Attributes:
-        next_episode: number of the next episode to hand out.
-        failed_episodes: episodes that ended in an error.
-        elapsed_s: seconds of training so far.
-    """
-
-    next_episode: int = 0
-    failed_episodes: int = 0
-    elapsed_s: float = 0.0
+_LOUD_SHARE = 0.1
 
 
-class Training:
-    """Runs updates until the last one or an interrupt."""
+class Training(ABC):
+    """Runs updates until the last one or an interrupt. A subclass says how episodes and updates are interleaved."""
+
+    waits_for_all_workers = True
+    """Whether training begins only when every worker stands."""
 
     def __init__(
         self,
@@ -50,133 +41,192 @@ class Training:
         run: RunDirectory,
         progress: Progress,
         interrupt: Interrupt,
+        incidents: Incidents,
         measured: RunMetrics,
     ) -> None:
-        """Start at version 0; call `restore` to go on from a checkpoint."""
-        self._config, self._crew, self._run = config, crew, run
-        self._progress, self._interrupt, self._measured = progress, interrupt, measured
+        """Prepare; `run` brings learner and buffer to the newest checkpoint first."""
+        self.config, self.crew, self.directory = config, crew, run
+        self.progress, self.interrupt, self.incidents, self.measured = progress, interrupt, incidents, measured
         self.counters = Counters()
-        self._files: dict[str, GivenEpisodes] = {}
+        self.log = UpdateLog(run, progress)
+        self.control = RunControl(run.path)
+        self.watch = StallWatch(config.cluster.stall_timeout_s)
         self.first_update_at: float | None = None
+        self._saved_version = -1
+        self._failures: deque[str] = deque(
+            maxlen=max(16, 2 * max(stage.learner.episodes_per_update for stage in config.plan))
+        )
+        self._sealing: list[Any] = []
+        self._replay_pid = 0
 
-    def restore(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint."""
-        saved: dict[str, Any] = self._crew.restore(checkpoint)
-        self.counters = Counters(**saved)
+    @abstractmethod
+    def loop(self, present: LearnerReport) -> LearnerReport:
+        """Train until the last update or an interrupt; returns the last report.
+
+        Raises:
+            ProcessLost: the learner died; the loop is entered again after the recovery.
+        """
+
+    @abstractmethod
+    def started_again(self, present: LearnerReport) -> None:
+        """Go on from `self.counters`: whatever was under way does not count."""
 
     def run(self) -> LearnerReport:
         """Train to the last update; its adapter is checkpointed however this ends well.
 
         Raises:
-            RunFailed: every episode of several updates in a row failed.
+            RunFailed: episodes fail and fail, or a process dies again and again.
         """
-        present = self._crew.current()
-        saved_version = -1
-        failed_batches = 0
-        with JsonlWriter(self._run.metrics_path) as metrics:
-            while present.version < self._config.num_updates and not self._interrupt.is_requested:
-                started = time.monotonic()
-                stage, _ = self._config.stage_at(present.version)
-                given = self._given(present.version)
-                reports = [] if given else self._play(present, stage)
-                failed_batches = self._count_failures(reports, failed_batches)
-                replay = self._crew.replay_status()
-                present = self._crew.learn(given) if given else self._crew.update(stage.learner.episodes_per_update)
-                self.counters.elapsed_s += time.monotonic() - started
-                self.first_update_at = self.first_update_at or time.monotonic()
-                row = self._row(reports, replay, present, time.monotonic() - started)
-                metrics.write({**asdict(row), "adapter_digest": present.digest})
-                self._progress.updated(row)
-                self._measured.replay(replay)
-                self._measured.updated(row)
-                if present.version % self._config.training.checkpoint_every == 0:
-                    self._save()
-                    saved_version = present.version
-        if saved_version != present.version:
-            self._save()
+        present = self._continue(self.crew.restore())
+        while True:
+            try:
+                present = self.loop(present)
+                if self._saved_version != present.version:
+                    self.save(present)
+                break
+            except ProcessLost as error:
+                present = self._continue(self.crew.recover(error))
+                self.progress.status(f"the learner goes on from version {present.version}")
+        self.finish(present)
+        self.log.close()
         return present
 
-    def _given(self, version: int) -> list[Trajectory]:
-        """Episodes from a file, where the stage learns from one."""
-        stage, start = self._config.stage_at(version)
-        path = getattr(stage.learner, "trajectories", None)
-        if path is None:
-            return []
-        if path not in self._files:
-            self._files[path] = GivenEpisodes(Path(path), seed=self._config.seed)
-        return self._files[path].batch(version - start, stage.learner.episodes_per_update)
+    def finish(self, present: LearnerReport) -> None:
+        """Close the books after the last update."""
+        ray.wait(self._sealing, num_returns=len(self._sealing), timeout=30) if self._sealing else None
+        self.tell_state(present, "interrupted" if self.interrupt.is_requested else "finished", at_once=True)
 
-    def _play(self, present: LearnerReport, stage: StageConfig) -> list[RolloutReport]:
-        count = stage.learner.episodes_per_update
-        group_size = getattr(stage.learner, "group_size", 1)
-        seed, first = self._config.seed, self.counters.next_episode
-        if present.members:
-            tasks = population_tasks(seed, first, count, present.members)
-        else:
-            tasks = training_tasks(seed, first, count, group_size=group_size)
-        workers = self._config.rollout.workers
-        self._measured.workers(workers, in_flight=count)
-        reports = self._crew.rollout(tasks, present.adapter)
-        self.counters.next_episode += count
-        self._measured.played(reports)
-        self._measured.workers(workers, in_flight=0, lags=dict.fromkeys(range(workers), 0))
-        return reports
+    def _continue(self, counters: Mapping[str, Any]) -> LearnerReport:
+        self.counters = Counters(**counters)
+        present = self.crew.current()
+        self.log.forget_after(present.version)
+        self.started_again(present)
+        self._saved_version = present.version if counters else -1
+        return present
 
-    def _count_failures(self, reports: list[RolloutReport], failed_batches: int) -> int:
-        outcomes = [outcome for report in reports for outcome in report.outcomes]
-        errors = [outcome.error for outcome in outcomes if outcome.error]
-        self.counters.failed_episodes += len(errors)
-        if len(errors) < len(outcomes) or not outcomes:
-            return 0
-        if failed_batches + 1 >= _MOST_FAILED_BATCHES:
-            raise RunFailed(
-                f"every episode of {_MOST_FAILED_BATCHES} updates in a row failed; mend the environment and go on with "
-                f"`olal resume {self._run.path}`: {errors[0]}"
-            )
-        return failed_batches + 1
+    # ------------------------------------------------------------------ for subclasses
 
-    def _save(self) -> None:
+    def save(self, present: LearnerReport) -> None:
+        """Write a checkpoint; a disk that cannot take it is told, and the run goes on.
+
+        Raises:
+            ProcessLost: the learner died.
+        """
         started = time.monotonic()
-        self._crew.save(self._run.checkpoints_path.absolute(), asdict(self.counters))
-        self._measured.checkpointed(time.monotonic() - started)
+        trouble = self.crew.save(present.version, asdict(self.counters))
+        if trouble:
+            self.incidents.alarm(
+                "checkpoint_failed", f"version {present.version} was not saved, the last checkpoint stays: {trouble}"
+            )
+            return
+        self._saved_version = present.version
+        self.measured.checkpointed(time.monotonic() - started)
+        self._sealing = [*ray.wait(self._sealing, timeout=0)[1], *self.crew.seal_segments(present.version)]
 
-    def _row(
-        self, reports: list[RolloutReport], replay: ReplayStatus, present: LearnerReport, duration_s: float
-    ) -> UpdateRow:
-        outcomes = [outcome for report in reports for outcome in report.outcomes if not outcome.error]
-        solved = [outcome.success for outcome in outcomes if outcome.success is not None]
-        return UpdateRow(
-            version=present.version,
-            episodes=self.counters.next_episode,
-            env_steps_per_s=sum(outcome.num_turns for outcome in outcomes) / duration_s,
-            tokens_per_s=sum(outcome.num_tokens for outcome in outcomes) / duration_s,
-            mean_return=sum(outcome.episode_return for outcome in outcomes) / max(len(outcomes), 1),
-            success_rate=sum(solved) / len(solved) if solved else None,
-            replay_episodes=replay.episodes,
-            replay_capacity=replay.capacity,
-            staleness=present.staleness,
-            learner_step_s=present.duration_s,
-            elapsed_s=self.counters.elapsed_s,
-            failed_episodes=self.counters.failed_episodes,
-            extra={**present.metrics, **_decoding(outcomes), **_adapters(reports, present)},
-            alarms=present.alarms,
+    def note_update(
+        self, present: LearnerReport, replay: ReplayStatus, duration_s: float, extra: Mapping[str, float]
+    ) -> None:
+        """Write the row of an update and tell the meters.
+
+        Args:
+            present: the update.
+            replay: the buffer before it.
+            duration_s: since the last one.
+            extra: further numbers by name.
+        """
+        self.counters.elapsed_s += duration_s
+        self.first_update_at = self.first_update_at or time.monotonic()
+        self.watch.progress()
+        row = self.log.write(present, self.counters, replay, duration_s, extra)
+        if self.log.trouble:
+            self.incidents.alarm_once("metrics_not_written", self.log.trouble)
+        self.measured.replay(replay)
+        self.measured.updated(row)
+
+    def note_workers(self, present: LearnerReport) -> None:
+        """Tell the meters how the workers stand."""
+        workers = [worker for worker in self.crew.pool.workers if worker.state == "ready"]
+        self.measured.workers(
+            alive=len(workers),
+            in_flight=sum(len(worker.tasks) for worker in workers),
+            stale=sum(worker.is_stale for worker in workers),
+            lags={
+                worker.index: present.version - worker.report.proof.version
+                for worker in workers
+                if worker.report is not None
+            },
         )
 
+    def save_if_due(self, present: LearnerReport) -> None:
+        """Write a checkpoint every `training.checkpoint_every` updates."""
+        if present.version % self.config.training.checkpoint_every == 0 and self._saved_version != present.version:
+            self.save(present)
 
-def _adapters(reports: Sequence[RolloutReport], present: LearnerReport) -> dict[str, float]:
-    """What the new adapter costs on its way to a worker, and how workers came by theirs since they started."""
-    return {
-        "published_bytes": float(present.published_bytes),
-        "adapter_snapshots": float(sum(report.adapters.snapshots for report in reports)),
-        "adapter_mismatches": float(sum(report.adapters.mismatches for report in reports)),
-    }
+    def count_failures(self, outcomes: Sequence[EpisodeOutcome]) -> None:
+        """Count episodes that failed through the environment: a few are told, too many end the run.
 
+        Raises:
+            RunFailed: all of the last ones did.
+        """
+        self.counters.failed_episodes += sum(bool(outcome.error) for outcome in outcomes)
+        self._failures.extend(outcome.error for outcome in outcomes)
+        failed = [error for error in self._failures if error]
+        total = len(self._failures)
+        if total < (self._failures.maxlen or 0) or len(failed) < _LOUD_SHARE * total:
+            return
+        if len(failed) == total:
+            raise RunFailed(
+                f"each of the last {total} episodes failed; mend the environment and go on with "
+                f"`olal resume {self.directory.path}`: {failed[-1]}"
+            )
+        self.incidents.alarm_once("episodes_fail", f"more than one in ten episodes fails: {failed[-1]}")
 
-def _decoding(outcomes: Sequence[EpisodeOutcome]) -> dict[str, float]:
-    """Model passes per action, and per position of a draft the share of guesses that the model agreed to."""
-    drafts = DraftStatistics.total(outcome.drafts for outcome in outcomes)
-    actions = sum(outcome.num_turns for outcome in outcomes)
-    metrics = {"passes_per_action": sum(outcome.num_passes for outcome in outcomes) / max(actions, 1)}
-    for position, (proposed, accepted) in enumerate(zip(drafts.proposed, drafts.accepted, strict=True)):
-        metrics[f"draft_acceptance_{position}"] = accepted / proposed if proposed else 0.0
-    return metrics
+    def arrange_workers(self) -> None:
+        """Carry out `olal scale`, and replace workers that left."""
+        self.crew.pool.tidy()
+        wanted = self.control.wanted_workers()
+        if wanted is not None and wanted != self.crew.pool.size:
+            self.progress.status(f"from {self.crew.pool.size} to {wanted} rollout workers")
+            self.crew.pool.resize(wanted)
+
+    def note_replay(self, status: ReplayStatus) -> None:
+        """Take note of a restart of the buffer, or of a disk it cannot write to."""
+        if self._replay_pid and status.pid != self._replay_pid:
+            self.incidents.restarted("replay", "replay", ProcessLost("its process is another one"))
+        self._replay_pid = status.pid
+        if status.trouble:
+            self.incidents.alarm_once("episodes_not_written", status.trouble)
+
+    def tell_state(self, present: LearnerReport, state: str, *, at_once: bool = False) -> None:
+        """Write status.json, at most once a second."""
+        self.control.report(lambda: self._state(present, state), at_once=at_once)
+
+    def _state(self, present: LearnerReport, state: str) -> dict[str, Any]:
+        replay = self.crew.replay_status()
+        self.note_replay(replay)
+        now = time.monotonic()
+        return {
+            "state": state,
+            "mode": self.config.mode,
+            "version": present.version,
+            "updates": self.config.num_updates,
+            "handed_out": self.counters.next_episode,
+            "failed_episodes": self.counters.failed_episodes,
+            "elapsed_s": self.counters.elapsed_s,
+            "ledger": {**asdict(replay.ledger), "balanced": replay.ledger.is_balanced},
+            "replay": {"episodes": replay.episodes, "capacity": replay.capacity, "trouble": replay.trouble},
+            "restarts": dict(self.incidents.restarts),
+            "pids": {"learner": present.pid, "replay": replay.pid},
+            "workers": [
+                {
+                    "index": worker.index,
+                    "state": "stale" if worker.is_stale else worker.state,
+                    "since_s": round(now - worker.since, 1),
+                    "version": None if worker.report is None else worker.report.proof.version,
+                    "in_hand": len(worker.tasks),
+                    "restarts": worker.restarts,
+                    "pid": None if worker.report is None else worker.report.pid,
+                }
+                for worker in self.crew.pool.workers
+            ],
+        }

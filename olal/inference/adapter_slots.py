@@ -37,7 +37,8 @@ class AdapterSlots:
         digest = bank.layout.digest(bank.initial)
         self.current = AdapterSlot(0, digest, torch.from_numpy(bank.initial.copy()))
         self._slots = {digest: self.current}
-        self._in_use: tuple[str, int] | None = None
+        self._in_use: AdapterSlot | None = None  # the slot itself: one of the same digest may have been loaded anew
+        self._num_uses = -1
         bank.use(self.current.flat)
 
     def resolve(self, digest: str | None) -> AdapterSlot:
@@ -86,9 +87,10 @@ class AdapterSlots:
         """Let row i of the next model pass run under `digests[i]`."""
         distinct = list(dict.fromkeys(digests))
         if len(distinct) == 1:
-            if self._in_use != (distinct[0], self._bank.num_uses):
-                self._bank.use(self._slots[distinct[0]].flat)
-                self._in_use = (distinct[0], self._bank.num_uses)
+            slot = self._slots[distinct[0]]
+            if self._in_use is not slot or self._num_uses != self._bank.num_uses:
+                self._bank.use(slot.flat)
+                self._in_use, self._num_uses = slot, self._bank.num_uses
             return
         place = {digest: index for index, digest in enumerate(distinct)}
         flats = torch.stack([self._slots[digest].flat for digest in distinct])

@@ -53,7 +53,7 @@ class GradientSettings:
     tokens_per_pass: int = 65536
     target_kl: float = 0.1
     max_grad_norm: float = 1.0
-    max_staleness: int = 8
+    max_staleness: int = 4
     temperature: float = 1.0
 
 

@@ -61,7 +61,7 @@ class MeZOSettings:
     value_features: int = 128
     value_ridge: float = 1.0
     advantage_std_floor: float = 0.05
-    max_staleness: int = 8
+    max_staleness: int = 4
     temperature: float = 1.0
     rows_per_pass: int = 512
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -52,9 +53,19 @@ class JsonlWriter:
             raise RunDirectoryInvalid(f"cannot write ({error.strerror}): {path}") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record and flush it."""
-        self._file.write(json_line(record) + "\n")
-        self._file.flush()
+        """Append one record and flush it.
+
+        Raises:
+            OSError: the disk does not take it; the file is as it was.
+        """
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            line = (json_line(record) + "\n").encode("utf-8", "replace")
+            while line:  # a disk that is nearly full takes a part
+                line = line[os.write(self._file.fileno(), line) :]
+        except OSError:
+            os.ftruncate(self._file.fileno(), end)
+            raise
 
     def close(self) -> None:
         """Close the file; closing twice does nothing."""

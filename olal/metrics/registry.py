@@ -114,6 +114,9 @@ ACTOR_RESTARTS = Metric(
 # ---------------------------------------------------------------- replay
 REPLAY_EPISODES = Metric("olal_replay_episodes", "gauge", "Episodes that wait in the replay buffer.", _RUN)
 REPLAY_CAPACITY = Metric("olal_replay_capacity_episodes", "gauge", "Episodes the replay buffer can hold.", _RUN)
+REPLAY_BYTES = Metric(
+    "olal_replay_bytes", "gauge", "Size of the episodes that wait in the replay buffer.", _RUN, unit="bytes"
+)
 REPLAY_STALENESS = Metric(
     "olal_replay_staleness_versions", "gauge", "Mean versions between acting and learning, in the newest update.", _RUN,
     unit="versions",

@@ -6,8 +6,11 @@ from olal.replay.episode_json import from_json, to_json
 from olal.replay.journal import Journal
 from olal.replay.ledger import Balance, Ledger
 from olal.replay.prioritised import Prioritised
+from olal.replay.proof_book import ProofBook
+from olal.replay.read_ledger import read_ledger
 from olal.replay.record import EpisodeRecord, Leased, pack, record_of, unpack
 from olal.replay.sampler import Draw, Fifo, Sampler
+from olal.replay.sealed import seal
 from olal.replay.segment import read_episodes, read_segment, segments_in
 
 __all__ = [
@@ -20,14 +23,17 @@ __all__ = [
     "Leased",
     "Ledger",
     "Prioritised",
+    "ProofBook",
     "PutReceipt",
     "ReplayBuffer",
     "Sampler",
     "from_json",
     "pack",
     "read_episodes",
+    "read_ledger",
     "read_segment",
     "record_of",
+    "seal",
     "segments_in",
     "to_json",
     "unpack",

@@ -80,6 +80,15 @@ class Books:
         self._first_open = found[0] if found else max(self._first_open, next_episode)
         return found
 
+    @property
+    def next_unknown(self) -> int:
+        """One more than the highest id that is buffered or settled."""
+        for ids, rows in self._table.backwards():
+            known = ids[rows["state"] != OPEN]
+            if len(known):
+                return int(known[-1]) + 1
+        return 0
+
     def ledger(self) -> Ledger:
         """The counts."""
         left_out = sum(self._left_out.values(), Counter[str]())

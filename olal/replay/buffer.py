@@ -116,6 +116,11 @@ class ReplayBuffer:
         return self._books.ledger()
 
     @property
+    def next_unknown(self) -> int:
+        """One more than the highest id that is buffered or settled."""
+        return self._books.next_unknown
+
+    @property
     def trouble(self) -> str:
         """One line while the disk takes no more, else empty."""
         return "" if self._journal is None else self._journal.trouble

@@ -48,6 +48,12 @@ class PagedTable:
         """Write one field of a row that was written before."""
         self._pages[key // PAGE_ROWS][field][key % PAGE_ROWS] = value
 
+    def backwards(self) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Ids and rows, the last page first."""
+        for number in sorted(self._pages, reverse=True):
+            start = number * PAGE_ROWS
+            yield np.arange(start, start + PAGE_ROWS), self._pages[number]
+
     def pages(self) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """Ids and rows, page after page in order of id; what is written to the rows stays."""
         for number in sorted(self._pages):

@@ -4,9 +4,11 @@ from olal.rollout.adapter_leases import AdapterLeases
 from olal.rollout.collector import Collector
 from olal.rollout.concurrency import AdaptiveConcurrency
 from olal.rollout.deadlines import Deadlines
+from olal.rollout.outbox import Outbox
 from olal.rollout.outcome import EpisodeOutcome, outcome_of, play_randomly
 from olal.rollout.reward import RewardFunction, pay
 from olal.rollout.stream import EpisodeStream, InFlight
+from olal.rollout.worker import RolloutWorker
 
 __all__ = [
     "AdapterLeases",
@@ -16,7 +18,9 @@ __all__ = [
     "EpisodeOutcome",
     "EpisodeStream",
     "InFlight",
+    "Outbox",
     "RewardFunction",
+    "RolloutWorker",
     "outcome_of",
     "pay",
     "play_randomly",

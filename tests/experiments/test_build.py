@@ -20,8 +20,8 @@ from olal.config import (
     load_config,
 )
 from olal.experiments.build_learner import BUILT_IN, build_learner
-from olal.experiments.crew import _shares
 from olal.experiments.seeds import training_tasks
+from olal.experiments.share_players import deal
 from olal.learners.critic_free import CriticFreeSettings
 from olal.learners.gradient import GradientSettings
 from olal.learners.mezo import MeZOSettings
@@ -75,7 +75,7 @@ def test_every_kind_can_be_built(kind):
 def test_shares_cover_every_task_once_in_order(workers):
     tasks = training_tasks(0, 100, 10)
 
-    shares = _shares(tasks, workers)
+    shares = deal(tasks, workers)
 
     assert len(shares) == workers
     assert [task for share in shares for task in share] == tasks

@@ -11,7 +11,7 @@ import torch
 
 from olal.config import load_config
 from olal.errors import ConfigError, ModelInvalid
-from olal.experiments.build import build_collector, build_network
+from olal.experiments.build import build_network, build_worker
 from olal.experiments.build_engine import build_transformers_engine
 from olal.experiments.seeds import training_tasks
 from olal.learners.batch import make_batch
@@ -29,7 +29,7 @@ SPECULATION: dict[str, dict[str, Any]] = {
 
 def play(settings: dict[str, Any]) -> list[Any]:
     config = load_config([], {"env.id": "gridworld", "env.options.max_moves": 3, **settings})
-    collector = build_collector(config, 0)
+    collector = build_worker(config, 0).collector
     return collector.collect(training_tasks(0, 0, 16), SamplingParams())
 
 

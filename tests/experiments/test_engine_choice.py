@@ -65,9 +65,9 @@ def test_a_vllm_engine_gets_the_settings_of_the_config_and_no_second_copy_of_the
         "model.threads": 2,
     }
 
-    _, bank = build_engine_of(load_config([], overrides))
+    _, network = build_engine_of(load_config([], overrides))
 
-    assert bank.layout.num_parameters > 0
+    assert network.bank.layout.num_parameters > 0
     drafter = started[0].pop("drafter")
     assert type(drafter).__name__ == "NgramDrafter"
     assert started == [

@@ -17,7 +17,7 @@ import yaml
 
 from olal.config import load_config
 from olal.errors import ConfigError
-from olal.experiments.build import build_collector, build_reward
+from olal.experiments.build import build_reward, build_worker
 from olal.experiments.build_learner import build_learner
 from olal.experiments.given_episodes import GivenEpisodes
 from olal.experiments.preflight import check_config
@@ -49,7 +49,7 @@ def config_of(section: str, **more):
 
 
 def play(config, episodes=8):
-    collector = build_collector(config, 0)
+    collector = build_worker(config, 0).collector
     trajectories = collector.collect(training_tasks(0, 0, episodes), SamplingParams(1.0, 64))
     return collector, trajectories
 

@@ -126,12 +126,13 @@ def test_an_update_sets_what_the_learner_says_of_itself(metrics, meter):
 def test_drops_are_counted_from_the_first_books_on_by_what_they_grow(metrics, meter):
     for evicted, duplicates in ((30, 7), (32, 7), (33, 9), (10, 9), (14, 9)):  # the fourth was rewound
         books = Ledger(dropped={"evicted": evicted, "stale": 1}, duplicates=duplicates)
-        metrics.replay(SimpleNamespace(episodes=10, capacity=64, ledger=books))
+        metrics.replay(SimpleNamespace(episodes=10, capacity=64, num_bytes=5000, ledger=books))
 
     assert meter.values["olal_dropped_episodes_total", "evicted"] == 7
     assert meter.values["olal_dropped_episodes_total", "stale"] == 0
     assert meter.values["olal_refused_deliveries_total", "duplicate"] == 2
-    assert (meter.values["olal_replay_episodes",], meter.values["olal_replay_capacity_episodes",]) == (10, 64)
+    fill = [meter.values[f"olal_replay_{name}",] for name in ("episodes", "capacity_episodes", "bytes")]
+    assert fill == [10, 64, 5000]
 
 
 def test_idle_seconds_are_the_wall_time_without_work(metrics, meter, clock):

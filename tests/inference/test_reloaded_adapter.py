@@ -5,7 +5,7 @@ the two samples bit for bit as one that was never stopped.
 from __future__ import annotations
 
 from olal.config import load_config
-from olal.experiments.build import build_collector
+from olal.experiments.build import build_worker
 from olal.experiments.build_learner import build_learner
 from olal.experiments.seeds import training_tasks
 from olal.types import AdapterUpdate, SamplingParams
@@ -15,7 +15,7 @@ def test_a_new_version_of_the_same_weights_samples_as_a_fresh_engine_does():
     config, sampling = load_config([], {}), SamplingParams()
     first = build_learner(config)[0].current()
     second = AdapterUpdate(1, first.digest, first.flat)
-    played, fresh = (build_collector(config, 0) for _ in range(2))
+    played, fresh = (build_worker(config, 0).collector for _ in range(2))
     played.load_adapter(first)
     played.collect(training_tasks(0, 0, 16), sampling)
 

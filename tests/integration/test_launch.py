@@ -138,7 +138,7 @@ def test_an_environment_that_always_raises_fails_the_run_in_one_line(olal, head,
 
     assert result.code == 1
     assert len(result.errors) == 1
-    assert "every episode of 3 updates in a row failed" in result.errors[0]
+    assert "each of the last 128 episodes failed" in result.errors[0]
     assert "the coin rolled under the table" in result.errors[0]
 
 

@@ -211,10 +211,10 @@ def _fields(request: GenerateRequest) -> dict[str, Any]:
 SEPARATE = """
 import sys
 from olal.config import load_config
-from olal.experiments.build import build_collector
+from olal.experiments.build import build_worker
 if __name__ == "__main__":
     settings = {"env.id": "gridworld", "engine.kind": "vllm", "engine.kv_cache_mb": 32}
-    collector = build_collector(load_config([], settings), 0)
+    collector = build_worker(load_config([], settings), 0).collector
     names = [name for name in sys.modules if name.startswith("olal.learners")]
     print("learner:", names, type(collector._engine).__name__)
 """

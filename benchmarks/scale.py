@@ -1,0 +1,207 @@
+"""How far one driver and one replay buffer reach: environment steps/s from 1 to 64 workers, and what happens beyond.
+
+All numbers are of the plane between model and environment; a scripted engine, which answers at once, stands in for the
+model, and a scripted learner, which waits and publishes, for the learner (`_scripted.py`). Environments take real time:
+20 ms a step on the mean, with a long tail, so that two cores can stand for as many as there are workers. Workers are
+real Ray actors on virtual nodes of this machine, driven by the loop of every asynchronous run.
+
+    efficiency         steps/s of n workers over n times those of one
+    control plane      processor time of driver and buffer per episode
+    saturation         episodes/s at which one replay actor is busy all the time
+    simulation         a queueing model with these times, up to 4,096 workers
+    delivery           a 16 MB adapter, and an update of seeds, to 8 actors
+    recovery           from kill -9 of a worker to its first report; of a node to the notice of it
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import _scale_parts as parts
+import ray
+from _queueing import Station, throughput
+from _report import Measurement, arguments, measure, report
+
+COUNTS = (1, 4, 16, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What so many workers did.
+
+    Attributes:
+        workers: how many.
+        steps_per_s: environment steps a second, all together.
+        episodes_per_s: the same in episodes.
+        driver_s: processor seconds of the driver per episode.
+        replay_s: processor seconds of the replay actor per episode.
+        calls_per_s: calls of workers a second.
+    """
+
+    workers: int
+    steps_per_s: float
+    episodes_per_s: float
+    driver_s: float
+    replay_s: float
+    calls_per_s: float
+
+
+def measure_rate(workers: int, seconds: float) -> Rate:
+    """Let so many workers play for some seconds, after all of them have begun."""
+    with tempfile.TemporaryDirectory() as directory, parts.running_crew(Path(directory), workers) as training:
+        pool = training.crew.pool
+        training.play_until(lambda: pool.num_ready == workers and all(w.report for w in pool.workers))
+        training.play_for(2.0)
+        pid = training.crew.replay_status().pid
+        before, cpu, replay_cpu, began = training.counts(), time.process_time(), parts.cpu_of(pid), time.monotonic()
+        training.play_for(seconds)
+        elapsed = time.monotonic() - began
+        done = training.counts() - before
+        spent = time.process_time() - cpu, parts.cpu_of(pid) - replay_cpu
+    episodes = max(done.episodes, 1)
+    return Rate(
+        workers,
+        done.steps / elapsed,
+        done.episodes / elapsed,
+        spent[0] / episodes,
+        spent[1] / episodes,
+        done.calls / elapsed,
+    )
+
+
+def saturation(payload_bytes: int, per_put: int, seconds: float) -> tuple[float, float]:
+    """Episodes/s and MB/s that one replay actor with its journal takes from four producers."""
+    with tempfile.TemporaryDirectory() as directory:
+        replay = parts.make_replay(Path(directory))
+        ray.get(replay.expect.remote(parts.PROOF))
+        producers = [parts.Producer.remote(replay, payload_bytes, per_put, index) for index in range(4)]
+        ray.get([producer.ready.remote() for producer in producers])
+        began = time.monotonic()
+        count = sum(ray.get([producer.produce.remote(seconds) for producer in producers]))
+        elapsed = time.monotonic() - began
+        for actor in (*producers, replay):
+            ray.kill(actor)
+    return count / elapsed, count * payload_bytes / elapsed / 1e6
+
+
+def delivery_ms(make: Callable[[int], tuple[Any, ...]], actors: Sequence[Any], method: str, repeats: int) -> float:
+    """Milliseconds from the publication of a version to the last actor's answer, as a median."""
+    times: list[float] = []
+    for version in range(repeats):
+        began = time.perf_counter()
+        references = make(version)
+        ray.get([getattr(actor, method).remote(references) for actor in actors])
+        times.append(1e3 * (time.perf_counter() - began))
+    return median(times[1:])
+
+
+def recovery_s() -> float:
+    """Seconds from kill -9 of a rollout actor to the first report of its successor; engines are scripted."""
+    with tempfile.TemporaryDirectory() as directory, parts.running_crew(Path(directory), 2) as training:
+        pool = training.crew.pool
+        training.play_until(lambda: pool.num_ready == 2 and all(worker.report for worker in pool.workers))
+        victim = pool.workers[0]
+        assert victim.report is not None
+        killed = victim.report.pid
+        os.kill(killed, 9)
+        began = time.monotonic()
+        training.play_until(lambda: victim.report is not None and victim.report.pid != killed)
+        return time.monotonic() - began
+
+
+def simulated(rates: Sequence[Rate], counts: Sequence[int]) -> list[tuple[int, float, str]]:
+    """Efficiency at counts that no machine here can hold, and what bounds it there.
+
+    A closed network: every worker plays for the length of a call, then waits its turn at the driver and, with what it
+    finished, at the buffer. Times per call are those measured at the largest count; the length of calls grows with the
+    count as in the product.
+    """
+    last = rates[-1]
+    per_worker = rates[0].episodes_per_s
+    answers: list[tuple[int, float, str]] = []
+    for count in counts:
+        call_s = parts.call_s(count)
+        episodes = per_worker * call_s
+        per_call = last.driver_s * last.episodes_per_s / max(last.calls_per_s, 1e-9)
+        stations = [Station("driver", per_call), Station("replay buffer", last.replay_s * episodes)]
+        calls_per_s = throughput(stations, count, think_s=call_s)
+        busiest = max(stations, key=lambda station: station.service_s)
+        efficiency = calls_per_s * call_s / count
+        answers.append((count, efficiency, busiest.name if efficiency < 0.95 else "none"))
+    return answers
+
+
+def main() -> None:
+    """Measure all of it."""
+    parser = arguments(__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
+    options = parser.parse_args()
+    with parts.virtual_nodes(4):
+        rows = deliver()
+        rows += saturate(options.seconds)
+        rates = [measure_rate(count, options.seconds) for count in options.counts]
+        rows += scale(rates)
+        rows.append(measure("rollout_recovery_s", recovery_s(), "s", "<= 10"))
+    rows.append(measure("node_loss_noticed_s", parts.node_loss_noticed_s(), "s", "<= 5"))
+    report(rows, options.json)
+
+
+def deliver() -> list[Measurement]:
+    """The delivery numbers."""
+    actors = [parts.Receiver.remote() for _ in range(8)]
+    ray.get([actor.ready.remote() for actor in actors])
+    whole, delta = parts.publish_whole, parts.DeltaPublisher()
+    fetched = delivery_ms(whole, actors, "fetch", 20)
+    checked = delivery_ms(whole, actors, "follow_whole", 10)
+    seeds = delivery_ms(delta.publish, actors, "follow", 20)
+    for actor in actors:
+        ray.kill(actor)
+    return [
+        measure("adapter_16mb_to_8_actors_ms", fetched, "ms", "<= 25"),
+        measure("adapter_16mb_to_8_actors_digest_checked_ms", checked, "ms"),
+        measure("forward_only_update_to_8_actors_ms", seeds, "ms", "<= 10"),
+    ]
+
+
+def saturate(seconds: float) -> list[Measurement]:
+    """The saturation numbers, at three sizes of delivery."""
+    rows: list[Measurement] = []
+    for per_put in (1, 16, 64):
+        episodes, megabytes = saturation(32 * 1024, per_put, seconds)
+        print(f"replay actor, 32 kB episodes, {per_put} a put: {episodes:.0f} episodes/s, {megabytes:.0f} MB/s")
+        goal = ">= 1000" if per_put == 16 else ""
+        rows.append(measure(f"replay_episodes_per_s_{per_put}_per_put", episodes, "episodes/s", goal))
+    return rows
+
+
+def scale(rates: Sequence[Rate]) -> list[Measurement]:
+    """The efficiency numbers and the simulation that follows from them."""
+    rows: list[Measurement] = []
+    one = rates[0].steps_per_s / rates[0].workers
+    for rate in rates:
+        efficiency = rate.steps_per_s / (rate.workers * one)
+        print(
+            f"{rate.workers:3d} workers: {rate.steps_per_s:7.0f} steps/s, {rate.episodes_per_s:6.1f} episodes/s, "
+            f"efficiency {efficiency:.3f}; per episode driver {1e3 * rate.driver_s:.2f} ms, buffer "
+            f"{1e3 * rate.replay_s:.2f} ms of processor time; {rate.calls_per_s:.0f} calls/s"
+        )
+        goal = ">= 0.95" if rate.workers == 64 else ""
+        rows.append(measure(f"efficiency_{rate.workers}_workers", efficiency, "ratio", goal))
+    last = rates[-1]
+    rows.append(measure("control_plane_ms_per_episode", 1e3 * (last.driver_s + last.replay_s), "ms"))
+    for count, efficiency, bottleneck in simulated(rates, (256, 1024, 4096)):
+        print(f"simulated {count} workers: efficiency {efficiency:.3f}, bottleneck: {bottleneck}")
+        rows.append(measure(f"simulated_efficiency_{count}_workers", efficiency, "ratio"))
+    return rows
+
+
+if __name__ == "__main__":
+    main()

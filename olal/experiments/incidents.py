@@ -1,0 +1,81 @@
+"""Incidents: what went wrong and was survived. Counted, told at once, and kept in the run directory."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from olal.errors import OlalError
+from olal.metrics import JsonlWriter
+
+
+class Incidents:
+    """Every restart, stale worker, stall and failed write of a run."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        tell: Callable[[str], None],
+        count_restart: Callable[[str], None],
+        count_alarm: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Start counting.
+
+        Args:
+            path: JSON lines file; None keeps no record.
+            tell: shows the user one line.
+            count_restart: is told the role of a process that died.
+            count_alarm: is told the name of every alarm.
+            clock: seconds since the epoch.
+        """
+        self._writer = None if path is None else JsonlWriter(path)
+        self._tell, self._clock = tell, clock
+        self._count_restart, self._count_alarm = count_restart, count_alarm
+        self.restarts: Counter[str] = Counter()
+        self._said: dict[str, str] = {}
+
+    def restarted(self, role: str, name: str, error: OlalError) -> None:
+        """A process died and is being started again.
+
+        Args:
+            role: rollout, replay or learner.
+            name: of the actor.
+            error: why it is gone.
+        """
+        self.restarts[role] += 1
+        self._count_restart(role)
+        self._note("restart", f"{name} died and is started again: {error}", actor=name)
+
+    def stale(self, line: str) -> None:
+        """A worker did not have the adapter that it said it had."""
+        self._count_alarm("stale_worker")
+        self._note("stale", f"ALARM {line}; its episodes are refused")
+
+    def alarm(self, name: str, line: str) -> None:
+        """Something else that the user must know."""
+        self._count_alarm(name)
+        self._note(name, f"ALARM {name}: {line}")
+
+    def alarm_once(self, name: str, line: str) -> None:
+        """The same, said again only when the text has changed."""
+        if self._said.get(name) != line:
+            self._said[name] = line
+            self.alarm(name, line)
+
+    def close(self) -> None:
+        """Close the record."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _note(self, kind: str, line: str, **more: str) -> None:
+        self._tell(line)
+        if self._writer is not None:
+            try:
+                self._writer.write({"time": self._clock(), "kind": kind, "line": line, **more})
+            except OSError as error:  # a full disk must not stop a run that survives it
+                self._writer = None
+                self._tell(f"ALARM events are no longer recorded: {error.strerror}")

@@ -1,0 +1,166 @@
+"""Processes that die while a run goes on, on real Ray.
+
+Pinned: a synchronous run whose workers, buffer and learner are killed ends with the adapter of one that was left alone,
+bit for bit; an asynchronous one finishes; after either every episode has ended once and the books say so; what
+happened is in events.jsonl; a killed driver's run goes on without an episode skipped or doubled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+CONFIG = Path(__file__).parents[2] / "configs" / "gridworld.yaml"
+SMALL = ("--workers", 2, "--set", "training.checkpoint_every=3", "--set", "evaluation.episodes=8")
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def adapter_digest(run: Path) -> str:
+    checkpoint = sorted((run / "checkpoints").iterdir())[-1]
+    return json.loads((checkpoint / "state.json").read_text())["adapter_digest"]
+
+
+def status(run: Path) -> dict:
+    try:
+        return json.loads((run / "status.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def await_status(run: Path, process, is_right, timeout_s: float = 120) -> dict:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and process.poll() is None:
+        found = status(run)
+        if found and is_right(found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{run} never came to the state that was waited for: {status(run)}")
+
+
+def pid_of(found: dict, role: str) -> int:
+    return next(row["pid"] for row in found["workers"] if row["pid"]) if role == "rollout" else found["pids"][role]
+
+
+def trained_once(run: Path) -> set[int]:
+    """Replays ledger.jsonl by its own rules; fails where an episode is trained twice on one line of versions."""
+    trained: dict[int, int] = {}
+    for event in lines(run / "ledger.jsonl"):
+        if event["event"] == "trained":
+            assert not trained.keys() & set(event["ids"])
+            trained |= dict.fromkeys(event["ids"], event["version"])
+        if event["event"] == "rewound":
+            trained = {
+                number: version
+                for number, version in trained.items()
+                if version <= event["version"] and number < event["next_episode"]
+            }
+    return set(trained)
+
+
+def check_books(olal, run: Path, *, all_trained: bool) -> None:
+    [told] = [json.loads(line) for line in olal("status", run, "--json").lines]
+    balance = told["balance"]
+    assert told["state"] == "finished"
+    assert balance["in_flight"] == 0
+    assert balance["handed_out"] == balance["trained"] + balance["dropped"] + balance["buffered"]
+    assert balance["trained"] == len(trained_once(run))
+    if all_trained:
+        assert trained_once(run) == set(range(balance["handed_out"]))
+
+
+@pytest.mark.timeout(400)
+def test_a_synchronous_run_whose_processes_are_killed_ends_as_one_left_alone(start, olal, head, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    options = ("--address", head, "--updates", 9, *SMALL)
+    assert olal("launch", CONFIG, *options, "--run-dir", whole).code == 0
+
+    process = start("launch", CONFIG, *options, "--run-dir", broken)
+    for version, role in ((1, "rollout"), (4, "learner"), (6, "replay"), (7, "rollout")):
+        found = await_status(broken, process, lambda told, v=version: told["version"] >= v)
+        os.kill(pid_of(found, role), signal.SIGKILL)
+    _, errors = process.communicate(timeout=200)
+
+    assert process.returncode == 0, errors
+    assert adapter_digest(broken) == adapter_digest(whole)
+    assert [row["version"] for row in lines(broken / "metrics.jsonl")] == list(range(1, 10))
+    restarts = json.loads((broken / "status.json").read_text())["restarts"]
+    assert restarts == {"rollout": 2, "learner": 1, "replay": 1}, lines(broken / "events.jsonl")
+    check_books(olal, broken, all_trained=True)
+
+
+@pytest.mark.timeout(400)
+def test_an_asynchronous_run_whose_processes_are_killed_finishes_with_its_books_balanced(start, olal, head, tmp_path):
+    run = tmp_path / "async"
+    process = start("launch", CONFIG, "--address", head, "--mode", "async", "--updates", 40, *SMALL, "--run-dir", run)
+    for version, role in ((1, "rollout"), (5, "learner"), (8, "replay"), (14, "rollout")):
+        found = await_status(run, process, lambda told, v=version: told["version"] >= v)
+        os.kill(pid_of(found, role), signal.SIGKILL)
+    _, errors = process.communicate(timeout=250)
+
+    assert process.returncode == 0, errors
+    rows = lines(run / "metrics.jsonl")
+    assert [row["version"] for row in rows] == list(range(1, 41))
+    assert max(row["staleness"] for row in rows) > 0
+    check_books(olal, run, all_trained=False)
+
+
+@pytest.mark.timeout(300)
+def test_an_asynchronous_run_whose_driver_is_killed_goes_on_without_skipping_or_doubling(start, olal, head, tmp_path):
+    run = tmp_path / "driver"
+    process = start("launch", CONFIG, "--address", head, "--mode", "async", "--updates", 14, *SMALL, "--run-dir", run)
+    await_status(run, process, lambda told: told["version"] >= 5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    [told] = [json.loads(line) for line in olal("status", run, "--json").lines]
+    assert told["state"] == "died"
+
+    resumed = olal("resume", run, "--address", head)
+
+    assert resumed.code == 0, resumed.errors
+    check_books(olal, run, all_trained=False)
+    assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 15))
+
+
+@pytest.mark.timeout(300)
+def test_workers_come_and_go_while_a_run_goes_on(start, olal, head, tmp_path):
+    run = tmp_path / "elastic"
+    process = start(
+        "launch", CONFIG, "--address", head, "--mode", "async", "--updates", 100_000, "--run-dir", run,
+        "--workers", 1, "--set", "rollout.num_cpus=0.5",
+    )  # fmt: skip
+    await_status(run, process, lambda told: told["version"] >= 1)
+
+    grown = olal("scale", run, 3, "--wait", 150)
+    assert grown.lines == ["3 rollout workers asked for, 3 ready"]
+    leaving = next(row["pid"] for row in await_all_pids(run, process, 3)["workers"])
+    os.kill(leaving, signal.SIGTERM)
+    await_status(run, process, lambda told: leaving not in pids(told) and len(pids(told)) == 3)
+    shrunk = olal("scale", run, 1, "--wait", 150)
+    assert shrunk.lines == ["1 rollout workers asked for, 1 ready"]
+    shown = "\n".join(olal("status", run).lines)
+    assert "running" in shown
+    assert "NOT BALANCED" not in shown
+
+    second = olal("resume", run, "--address", head)
+    assert second.code == 2
+    assert "another process is running this run" in second.errors[-1]
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not [event for event in lines(run / "events.jsonl") if event["kind"] == "restart"]
+
+
+def pids(told: dict) -> set[int]:
+    return {row["pid"] for row in told["workers"] if row["pid"]}
+
+
+def await_all_pids(run: Path, process, count: int) -> dict:
+    return await_status(run, process, lambda told: len(pids(told)) == count)
