@@ -29,7 +29,7 @@ def submit() -> ModuleType:
 
 
 class Client:
-    """A dashboard that drops the connection in the middle of a log."""
+    """A dashboard that drops the connection in the middle of a log, and begins at its start every time."""
 
     def __init__(self, *pieces: str) -> None:
         self.pieces = pieces
@@ -37,8 +37,7 @@ class Client:
 
     async def tail_job_logs(self, job_id: str):
         self.calls += 1
-        for piece in self.pieces[: self.calls]:
-            yield piece
+        yield "".join(self.pieces[: self.calls])
         if self.calls < len(self.pieces):
             raise RuntimeError("the connection broke")
 
