@@ -47,7 +47,7 @@ def build_learner(config: RunConfig) -> tuple[Learner, PolicyNetwork]:
     own = ray.get_runtime_context().get_assigned_resources()
     share = (own.get("CPU", 0.0), own.get("GPU", 0.0))
     kinds = [stage.learner.kind for stage in config.plan]
-    group_class = SeedLearnerGroup if kinds == ["mezo"] else LearnerGroup
+    group_class = SeedLearnerGroup if "mezo" in kinds else LearnerGroup
     group = group_class(partial(build_replica, config), config.num_learner_processes, share)
     return group, group.learned_on
 
