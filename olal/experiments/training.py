@@ -100,6 +100,7 @@ class Training(ABC):
         self.counters = Counters(**counters)
         present = self.crew.current()
         self.log.forget_after(present.version)
+        self.measured.replay(self.crew.replay_status())  # where counting starts: the books are older than this process
         self.started_again(present)
         self._saved_version = present.version if counters else -1
         return present

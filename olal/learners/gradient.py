@@ -240,7 +240,7 @@ class GradientLearner(ABC, Generic[PlanT]):
             "optimizer_steps": float(totals.steps),
             "kl": totals.kl,
             "log_legal_mass": _mean(batch.log_legal_mass),
-            "max_logprob_gap": _largest(gaps),
+            "max_logprob_gap": _largest(gaps[~batch.is_older_than(self.version)]),
         }
         raised = self._alarms(batch, plan, totals, gaps, metrics, before)
         if "entropy" in metrics:

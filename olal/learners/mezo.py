@@ -133,19 +133,17 @@ class MeZOLearner(ForwardLearner):
         steps = 0 if raised and settings.objective == "nll" else settings.steps  # no signal would be imitation of all
         aim = Aim(batch.weights * self._worth(advantages, stale), stale.proximal)
         measured = [self._step(batch, scorer, aim) for _ in range(steps)]
-        gaps = np.abs(logprobs - batch.behaviour_logprobs)
+        fresh = np.abs(logprobs - batch.behaviour_logprobs)[~stale.is_stale]
+        largest_gap = float(fresh.max()) if len(fresh) else 0.0
         metrics |= {
             "num_decisions": float(len(batch)),
             "num_contexts": float(len(batch.contexts)),
             "optimizer_steps": float(steps),
-            "max_logprob_gap": float(gaps.max()),
+            "max_logprob_gap": largest_gap,
             "log_legal_mass": float(batch.log_legal_mass.mean()),
             **stale.metrics(batch, settings.rho_bar),
         }
-        fresh = gaps[~stale.is_stale]
-        raised |= alarms.ratio_not_one(
-            float(fresh.max()) if len(fresh) else 0.0, tolerance=alarms.ratio_tolerance(self._network.dtype)
-        )
+        raised |= alarms.ratio_not_one(largest_gap, tolerance=alarms.ratio_tolerance(self._network.dtype))
         if measured:
             losses = np.concatenate([losses for losses, _ in measured])
             metrics["loss_spread"] = float(np.mean([losses.std() for losses, _ in measured]))

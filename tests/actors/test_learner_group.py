@@ -21,7 +21,7 @@ import ray
 from olal.actors.learner_group import LearnerGroup
 from olal.config import load_config
 from olal.errors import GrammarError, ProcessesDisagree, ProcessLost
-from olal.experiments.build import build_collector
+from olal.experiments.build import build_worker
 from olal.experiments.build_learner import build_replica
 from olal.experiments.seeds import training_tasks
 from olal.grammar import choice_grammar
@@ -47,7 +47,7 @@ def group() -> Iterator[LearnerGroup]:
 
 @pytest.fixture(scope="module")
 def batches() -> list[list[Trajectory]]:
-    collector = build_collector(CONFIG, 0)
+    collector = build_worker(CONFIG, 0).collector
     played = collector.collect(training_tasks(0, 0, 26), SamplingParams(1.0, 64))
     collector.close()
     return [played[:13], played[13:]]
