@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -31,25 +30,20 @@ class AppendFile:
         """
         self.end = end
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._cut()
+        os.ftruncate(self._file, end)
 
     def write(self, data: bytes, *, is_synced: bool = False) -> None:
         """Write behind the end.
 
         Raises:
-            OSError: the disk did not take all of it; what it took is cut off again.
+            OSError: the disk did not take all of it; the next write goes over what it took.
         """
         view, at = memoryview(data), self.end
-        try:
-            while view:
-                done = os.pwrite(self._file, view, at)
-                view, at = view[done:], at + done
-            if is_synced:
-                os.fsync(self._file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._cut()
-            raise
+        while view:
+            done = os.pwrite(self._file, view, at)
+            view, at = view[done:], at + done
+        if is_synced:
+            os.fsync(self._file)
 
     def keep(self, num_bytes: int) -> None:
         """Move the end behind what was written."""
@@ -60,6 +54,3 @@ class AppendFile:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-    def _cut(self) -> None:
-        os.ftruncate(self._file, self.end)

@@ -51,30 +51,42 @@ class Prioritised:
 
     def _fade(self, units: Sequence[Unit], version: int) -> NDArray[np.float64]:
         """exp(-age / tau) of the youngest member, shape (units,)."""
+        if self._decay is None:
+            return np.ones(len(units))
         ages = np.array([version - max(record.adapter_version for record in unit) for unit in units], np.float64)
-        return np.ones(len(units)) if self._decay is None else np.exp(-np.clip(ages, 0, 300) / self._decay)
+        return np.exp(-np.clip(ages, 0, 300) / self._decay)
 
     def _log_priorities(self, units: Sequence[Unit]) -> NDArray[np.float64]:
         """Log of the mean of (|A| + eps)^alpha over a unit's members, shape (units,)."""
-        sizes = [(advantages + _EPSILON) ** self._alpha for advantages in absolute_advantages(units)]
-        return np.log([float(size.mean()) for size in sizes])
+        return np.log(_means((absolute_advantages(units) + _EPSILON) ** self._alpha, _sizes(units)))
 
 
-def absolute_advantages(units: Sequence[Unit]) -> list[NDArray[np.float64]]:
-    """|return - mean| / std per episode: against its unit, or, where it is alone in it, against all that wait.
+def absolute_advantages(units: Sequence[Unit]) -> NDArray[np.float64]:
+    """|return - mean| / std per episode, unit after unit, shape (episodes,).
+
+    Mean and deviation are those of the unit, or, of an episode that is alone in it, those of all that wait.
 
     >>> from olal.replay.record import EpisodeRecord
     >>> episodes = [EpisodeRecord(i, -1, 0, "", float(earned), 1, "", b"") for i, earned in enumerate([1, 1, 3, 3])]
-    >>> [float(one[0]) for one in absolute_advantages([[episode] for episode in episodes])]
+    >>> absolute_advantages([[episode] for episode in episodes]).tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
-    returns = [np.nan_to_num(np.array([record.episode_return for record in unit], np.float64)) for unit in units]
-    everything = np.concatenate(returns)
-    mean, std = everything.mean(), max(float(everything.std()), _STD_FLOOR)
-    return [
-        np.abs(own - own.mean()) / max(float(own.std()), _STD_FLOOR) if len(own) > 1 else np.abs(own - mean) / std
-        for own in returns
-    ]
+    returns = np.array([record.episode_return for unit in units for record in unit], np.float64)
+    returns[~np.isfinite(returns)] = 0.0  # the learner's admission will leave them out
+    sizes = _sizes(units)
+    means = np.where(sizes > 1, _means(returns, sizes), returns.mean())
+    gaps = np.abs(returns - np.repeat(means, sizes))
+    stds = np.where(sizes > 1, np.sqrt(_means(np.square(gaps), sizes)), returns.std())
+    return gaps / np.maximum(np.repeat(stds, sizes), _STD_FLOOR)
+
+
+def _sizes(units: Sequence[Unit]) -> NDArray[np.int64]:
+    return np.array([len(unit) for unit in units], np.int64)
+
+
+def _means(values: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean of each run of values, shape (len(sizes),)."""
+    return np.add.reduceat(values, np.cumsum(sizes) - sizes) / sizes
 
 
 def gumbel_top_k(

@@ -96,15 +96,15 @@ def test_a_draw_is_a_function_of_seed_version_and_what_waits(record: Record) -> 
     assert draws[0] != draws[3]
 
 
-def test_advantages_are_taken_within_groups_and_else_against_all(record: Record) -> None:
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_advantages_are_taken_within_groups_and_else_against_all(broken: float, record: Record) -> None:
     group = [record(0, earned=1.0), record(1, earned=3.0), record(2, earned=2.0)]
-    lone = [record(3, earned=math.nan)]
+    lone = [record(3, earned=broken)]
 
-    within, alone = absolute_advantages([group, lone])
+    advantages = absolute_advantages([group, lone])
 
     spread = np.std([1, 3, 2])
-    assert within.tolist() == pytest.approx([1 / spread, 1 / spread, 0])
-    assert alone.tolist() == pytest.approx([1.5 / np.std([1, 3, 2, 0])])
+    assert advantages.tolist() == pytest.approx([1 / spread, 1 / spread, 0, 1.5 / np.std([1, 3, 2, 0])])
 
 
 def test_whole_groups_are_drawn_with_one_weight_each(record: Record) -> None:

@@ -126,6 +126,30 @@ def test_a_ledger_damaged_in_the_middle_is_refused_in_one_line(record: Record, t
         open_buffer(tmp_path)
 
 
+def test_what_was_on_loan_when_others_were_evicted_is_still_there_after_a_kill(record: Record, tmp_path: Path) -> None:
+    buffer = ReplayBuffer.open(tmp_path, 3, 2**20, Fifo())
+    buffer.put([record(i) for i in range(3)], 0)
+    buffer.lease(2, 0, 0)
+    buffer.put([record(3), record(4)], 0)
+
+    again = ReplayBuffer.open(tmp_path, 3, 2**20, Fifo())
+
+    assert [lent.record.episode_id for lent in again.lease(9, 0, 0)] == [0, 1, 4]
+    assert again.ledger == buffer.ledger
+    assert len(ReplayBuffer.open(tmp_path, 2, 2**20, Fifo())) == 2
+
+
+def test_episodes_that_a_rewind_brings_back_stand_before_those_that_wait(record: Record, tmp_path: Path) -> None:
+    buffer = open_buffer(tmp_path)
+    buffer.put([record(i) for i in (3, 1, 2, 0)], 0)
+    buffer.commit([3, 2], 1)
+
+    buffer.rewind(0, 10**9, 1)
+
+    for one in (buffer, open_buffer(tmp_path)):
+        assert [lent.record.episode_id for lent in one.lease(9, 0, 0)] == [2, 3, 1, 0]
+
+
 def test_with_is_synced_both_files_are_on_the_disk_before_a_put_is_answered(
     record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
