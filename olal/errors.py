@@ -12,6 +12,7 @@
     ├── CheckpointCorrupt(ValueError)  a checkpoint that is incomplete or altered
     ├── CheckpointNotWritten(OSError)  the disk did not take a checkpoint
     ├── SeedLogCorrupt(ValueError)     exit 2: a seed log that is damaged, or of another model or adapter
+    ├── SeedLogNotWritten(OSError)     the disk did not take the seeds of an update
     ├── EnvironmentFault(ValueError)   an environment that breaks its contract; fails its own episode and no more
     │   ├── BadStep                    what came back from a reset or a step has another shape
     │   ├── BadObservation             an observation outside of its space, or one that is no text
@@ -84,6 +85,10 @@ class SeedLogCorrupt(OlalError, ValueError):
     """A seed log that is damaged, belongs to another model or adapter, or does not go on where it should."""
 
     exit_code = 2
+
+
+class SeedLogNotWritten(OlalError, OSError):
+    """An update whose seeds the disk did not take, and which is not published therefore."""
 
 
 class EnvironmentFault(OlalError, ValueError):

@@ -88,7 +88,7 @@ class ReplayActor:
             ready=buffer.ready(),
             epoch=buffer.epoch,
             ledger=buffer.ledger,
-            trouble=buffer.trouble,
+            trouble=buffer.trouble or self._book.trouble,
             next_unknown=buffer.next_unknown,
             pid=os.getpid(),
         )

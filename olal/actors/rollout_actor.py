@@ -101,7 +101,7 @@ class RolloutActor:
         Arguments as of `rollout`. An adapter whose owner died meanwhile is left out; the next one will come.
         """
         worker, began = self._worker, time.monotonic()
-        if epoch != self._epoch:
+        if anew or epoch != self._epoch:  # what was played so far counts for nothing
             worker.disown()
             self._outbox.clear()
         self._replay, self._epoch = replay, epoch
@@ -126,11 +126,16 @@ class RolloutActor:
         return self._report(trajectories, receipts, played_s, sync_s=sync_s, idle_s=idle_s + slept_s)
 
     def evaluate(
-        self, tasks: Sequence[EpisodeTask], sampling: SamplingParams, publication: Publication
+        self,
+        tasks: Sequence[EpisodeTask],
+        sampling: SamplingParams,
+        publication: Publication,
+        *,
+        anew: bool = False,
     ) -> list[EpisodeOutcome]:
         """Play `tasks` without delivering them; whatever is being played is given up."""
         self._worker.disown()
-        self._worker.follow(publication, ray.get, self._worker.collector)
+        self._worker.follow(publication, ray.get, self._worker.collector, anew=anew)
         return [outcome_of(trajectory) for trajectory in self._worker.collector.collect(tasks, sampling)]
 
     def _packed(self, trajectories: Sequence[Trajectory]) -> tuple[list[EpisodeRecord], list[AdapterProof]]:

@@ -27,7 +27,7 @@ from olal.adapters.delta_bytes import HEAD_BYTES, decode_delta, delta_length, en
 from olal.adapters.seed_space import SeedSpace
 from olal.adapters.snapshot_bytes import SNAPSHOT_MAGIC, decode_snapshot, encode_snapshot, snapshot_length
 from olal.adapters.subspace import SUBSPACE_KINDS
-from olal.errors import AdapterMismatch, SeedLogCorrupt
+from olal.errors import AdapterMismatch, SeedLogCorrupt, SeedLogNotWritten
 from olal.types import AdapterDelta, AdapterUpdate
 
 _log = logging.getLogger(__name__)
@@ -170,6 +170,7 @@ class SeedLog:
 
         Raises:
             SeedLogCorrupt: the delta starts neither from the last entry nor from the adapter noted last.
+            SeedLogNotWritten: the disk is full or gone; whoever opens the log again cuts off what it took of the entry.
         """
         if delta is None:
             self._start = update
@@ -218,8 +219,14 @@ class SeedLog:
         self._sync()
 
     def _write(self, data: bytes, entry: AdapterDelta | AdapterUpdate) -> None:
-        self._file.write(data)
-        self._sync()
+        try:
+            self._file.write(data)
+            self._sync()
+        except OSError as error:
+            raise SeedLogNotWritten(
+                f"version {entry.version} cannot be published before its seeds are written ({error.strerror}); make "
+                f"room and go on with `olal resume`: {self._path}"
+            ) from error
         self._marks.append(_Mark(entry.version, entry.digest, self._file.tell()))
 
     def _sync(self) -> None:

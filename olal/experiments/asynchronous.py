@@ -129,8 +129,9 @@ class AsynchronousTraining(Training):
                 self.crew.replay,
                 self.crew.epoch,
                 for_s=call_s(self.crew.pool.num_ready),
-                anew=worker.is_stale,
+                anew=worker.must_reload,
             )
+            worker.must_reload = False
 
     def _allowed(self, present: LearnerReport) -> int:
         batch = self.config.stage_at(present.version)[0].learner.episodes_per_update
@@ -152,7 +153,7 @@ class AsynchronousTraining(Training):
         report: RolloutReport = answer.result
         self.log.add(report)
         self.measured.played([report])
-        self.count_failures(report.outcomes)
+        self.count_failures([outcome.error for outcome in report.outcomes])
         if report.outcomes:
             self.watch.progress()
         for receipt in report.receipts:
@@ -168,10 +169,7 @@ class AsynchronousTraining(Training):
         self._deaths.update(task.episode_id for task in answer.lost)
         fatal = [task.episode_id for task in answer.lost if self._deaths[task.episode_id] >= MOST_DEATHS]
         if fatal:
-            self.crew.give_up(fatal, "killed_workers")
-            self.incidents.alarm(
-                "killed_workers", f"episodes {fatal} were given up: {MOST_DEATHS} workers died of them"
-            )
+            self.give_up(fatal)
         return [task.episode_id for task in answer.lost if task.episode_id not in fatal]
 
     @property

@@ -28,7 +28,7 @@ from olal.experiments.cluster import Placement
 from olal.experiments.incidents import Incidents
 from olal.experiments.remote import fetch
 from olal.experiments.run_directory import RunDirectory
-from olal.experiments.share_players import play_shares
+from olal.experiments.share_players import MOST_DEATHS, play_shares
 from olal.experiments.worker_pool import START_TIMEOUT_S, WorkerPool
 from olal.rollout import EpisodeOutcome
 from olal.types import AdapterUpdate, EpisodeTask, SamplingParams, Trajectory
@@ -238,9 +238,19 @@ class Crew:
     # ------------------------------------------------------------------ the workers
 
     def rollout(
-        self, tasks: Sequence[EpisodeTask], publication: Publication, stop: Callable[[], bool]
+        self,
+        tasks: Sequence[EpisodeTask],
+        publication: Publication,
+        stop: Callable[[], bool],
+        give_up: Callable[[Sequence[int]], None],
     ) -> list[RolloutReport]:
         """Let every worker play its share to the end; reports come back in the order of the shares.
+
+        Args:
+            tasks: all of them.
+            publication: the adapter to play under.
+            stop: asked again and again; once it is true the batch is left as it is.
+            give_up: is told the ids of a share that took down one process after the other.
 
         Raises:
             Stopped: `stop` said so before all was played.
@@ -251,7 +261,7 @@ class Crew:
             "rollout",
             (self.sampling, publication, self.replay, self.epoch),
             stop,
-            self.give_up,
+            give_up,
             self._limit_s(len(tasks)),
         )
 
@@ -266,7 +276,10 @@ class Crew:
             "evaluate",
             (sampling, publication),
             lambda: False,
-            lambda *_: None,
+            lambda ids: self._incidents.alarm(
+                "killed_workers",
+                f"{len(ids)} episodes of an evaluation were given up: {MOST_DEATHS} workers died of them",
+            ),
             self._limit_s(len(tasks)),
         )
         return [outcome for part in parts for outcome in part]

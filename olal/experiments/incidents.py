@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from olal.errors import OlalError
 from olal.metrics import JsonlWriter
+
+_MOST_UNWRITTEN = 1000
 
 
 class Incidents:
@@ -37,6 +40,7 @@ class Incidents:
         self._count_restart, self._count_alarm = count_restart, count_alarm
         self.restarts: Counter[str] = Counter()
         self._said: dict[str, str] = {}
+        self._unwritten: deque[dict[str, Any]] = deque(maxlen=_MOST_UNWRITTEN)
 
     def restarted(self, role: str, name: str, error: OlalError) -> None:
         """A process died and is being started again.
@@ -73,9 +77,14 @@ class Incidents:
 
     def _note(self, kind: str, line: str, **more: str) -> None:
         self._tell(line)
-        if self._writer is not None:
-            try:
-                self._writer.write({"time": self._clock(), "kind": kind, "line": line, **more})
-            except OSError as error:  # a full disk must not stop a run that survives it
-                self._writer = None
-                self._tell(f"ALARM events are no longer recorded: {error.strerror}")
+        if self._writer is None:
+            return
+        was_full = bool(self._unwritten)
+        self._unwritten.append({"time": self._clock(), "kind": kind, "line": line, **more})
+        try:
+            while self._unwritten:
+                self._writer.write(self._unwritten[0])
+                self._unwritten.popleft()
+        except OSError as error:  # a full disk must not stop a run that survives it
+            if not was_full:
+                self._tell(f"ALARM events.jsonl cannot be written, events wait in memory: {error.strerror}")

@@ -22,7 +22,7 @@ from olal.experiments.interrupt import listening
 from olal.experiments.preflight import check_config
 from olal.experiments.progress import Progress, RunInfo, RunSummary
 from olal.experiments.run_directory import RunDirectory
-from olal.experiments.run_lock import run_lock
+from olal.experiments.run_lock import is_running, run_lock
 from olal.experiments.run_metrics import RunMetrics
 from olal.experiments.seeds import evaluation_tasks
 from olal.experiments.synchronous import SynchronousTraining
@@ -49,7 +49,7 @@ def launch(config: RunConfig, run_dir: Path | None, address: str | None, progres
     try:
         return _run(config, env, run, address, progress)
     except BaseException:
-        if not run.has_begun():
+        if not (is_running(run.lock_path) or run.has_begun()):  # someone may have resumed it before it was locked here
             run.discard()
         raise
 
@@ -104,7 +104,10 @@ def _run(config: RunConfig, env: Environment, run: RunDirectory, address: str | 
                 progress.status("evaluating")
                 played = {"final": crew.final(final.version), "starting": starting}
                 summary = replace(_evaluate(config, crew, env, run, played), **timings)
-                write_evaluation(run, summary)
+                try:
+                    write_evaluation(run, summary)
+                except OSError as error:
+                    incidents.alarm("evaluation_not_written", f"{error.strerror}: {run.evaluation_path}")
             incidents.close()
     env.close()
     progress.finished(summary)

@@ -73,10 +73,12 @@ class RunDirectory:
         run = cls(path)
         try:
             is_new = not path.exists()
-            if is_new:
-                path.mkdir(parents=True)
-            else:
-                run._refuse_if_taken()
+            path.mkdir(parents=True, exist_ok=True)
+            run._refuse_if_taken()
+            try:
+                run.config_path.touch(exist_ok=False)  # of several that begin at once, one succeeds
+            except FileExistsError as error:
+                raise RunDirectoryInvalid(f"another run begins here; choose another --run-dir: {path}") from error
             try:
                 run._fill(config, sys.argv if command is None else command, created or datetime.now(UTC))
             except BaseException:

@@ -36,7 +36,7 @@ def play_shares(
     method: str,
     arguments: Sequence[Any],
     stop: Callable[[], bool],
-    give_up: Callable[[Sequence[int], str], None],
+    give_up: Callable[[Sequence[int]], None],
     limit_s: float,
 ) -> list[Any]:
     """Let every worker play one contiguous, equal share.
@@ -51,7 +51,7 @@ def play_shares(
         method: of the actor, which takes its tasks first.
         arguments: what it takes after them.
         stop: asked again and again; once it is true the batch is left as it is.
-        give_up: is told the ids of a share that is given up, and the reason.
+        give_up: is told the ids of a share that is given up.
         limit_s: seconds after which a worker that has not played its share is taken for dead.
 
     Returns:
@@ -89,7 +89,7 @@ def _call(
     shares: Sequence[_Share],
     method: str,
     arguments: Sequence[Any],
-    give_up: Callable[[Sequence[int], str], None],
+    give_up: Callable[[Sequence[int]], None],
 ) -> None:
     """Begin what can begin."""
     for share in shares:
@@ -97,10 +97,11 @@ def _call(
         if share.is_over or (player.call is not None and player.state == "ready"):
             continue
         if share.deaths >= MOST_DEATHS:
-            give_up([task.episode_id for task in share.tasks], "killed_workers")
+            give_up([task.episode_id for task in share.tasks])
             share.is_over = True
         elif player.state == "ready":
-            pool.call(player, method, share.tasks, *arguments, **({"anew": True} if player.is_stale else {}))
+            pool.call(player, method, share.tasks, *arguments, anew=player.must_reload)
+            player.must_reload = False
         elif time.monotonic() - player.since > _PATIENCE_S:
             busy = {other.player for other in shares if not other.is_over}
             free = [worker for worker in pool.idle() if worker.state == "ready" and worker not in busy]

@@ -59,11 +59,11 @@ class SynchronousTraining(Training):
     def _play(self, present: LearnerReport, tasks: Sequence[EpisodeTask]) -> None:
         if not tasks:
             return
-        reports = self.crew.rollout(tasks, present.publication, lambda: self._must_stop(present))
+        reports = self.crew.rollout(tasks, present.publication, lambda: self._must_stop(present), self.give_up)
         self.measured.played(reports)
         for report in reports:
             self.log.add(report)
-            self.count_failures(report.outcomes)
+            self.count_failures([outcome.error for outcome in report.outcomes])
 
     def _must_stop(self, present: LearnerReport) -> bool:
         """Asked several times a second while workers play; the moment to look around."""

@@ -21,9 +21,9 @@ from olal.experiments.interrupt import Interrupt
 from olal.experiments.progress import Progress
 from olal.experiments.run_directory import RunDirectory
 from olal.experiments.run_metrics import RunMetrics
+from olal.experiments.share_players import MOST_DEATHS
 from olal.experiments.stall_watch import StallWatch
 from olal.experiments.update_log import Counters, UpdateLog
-from olal.rollout import EpisodeOutcome
 
 _LOUD_SHARE = 0.1
 
@@ -163,14 +163,28 @@ class Training(ABC):
         if present.version % self.config.training.checkpoint_every == 0 and self._saved_version != present.version:
             self.save(present)
 
-    def count_failures(self, outcomes: Sequence[EpisodeOutcome]) -> None:
+    def give_up(self, ids: Sequence[int]) -> None:
+        """Settle episodes of which one worker's process died after the other.
+
+        Raises:
+            RunFailed: it was so with all of the last episodes.
+        """
+        self.crew.give_up(ids, "killed_workers")
+        line = f"episodes {list(ids)} were given up: {MOST_DEATHS} workers died of them"
+        self.incidents.alarm("killed_workers", line)
+        self.count_failures([f"{MOST_DEATHS} workers died of it"] * len(ids))
+
+    def count_failures(self, errors: Sequence[str]) -> None:
         """Count episodes that failed through the environment: a few are told, too many end the run.
+
+        Args:
+            errors: one for each episode that ended; empty where it did not fail.
 
         Raises:
             RunFailed: all of the last ones did.
         """
-        self.counters.failed_episodes += sum(bool(outcome.error) for outcome in outcomes)
-        self._failures.extend(outcome.error for outcome in outcomes)
+        self.counters.failed_episodes += sum(map(bool, errors))
+        self._failures.extend(errors)
         failed = [error for error in self._failures if error]
         total = len(self._failures)
         if total < (self._failures.maxlen or 0) or len(failed) < _LOUD_SHARE * total:

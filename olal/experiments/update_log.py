@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from olal.actors import LearnerReport, ReplayStatus, RolloutReport
 from olal.experiments.progress import Progress, UpdateRow
 from olal.experiments.run_directory import RunDirectory
-from olal.metrics import JsonlWriter, json_line, read_jsonl
+from olal.metrics import JsonlWriter, read_jsonl
 from olal.rollout import EpisodeOutcome
 from olal.types import DraftStatistics
 
@@ -96,10 +97,15 @@ class UpdateLog:
 
     def forget_after(self, version: int) -> None:
         """Drop the rows of updates that a checkpoint does not contain; they will be made again."""
-        kept = [row for row in read_jsonl(self._run.metrics_path) if row["version"] <= version]
-        self._run.metrics_path.write_text("".join(json_line(row) + "\n" for row in kept))
+        path, end = self._run.metrics_path, 0
+        rows = read_jsonl(path)  # in the order of their versions, so that cutting the file is enough, and needs no room
+        for row, line in zip(rows, path.read_bytes().splitlines(keepends=True), strict=False):
+            if row["version"] > version:
+                break
+            end += len(line)
+        os.truncate(path, end)
         self._reports.clear()
-        self._unwritten.clear()
+        self._unwritten = [row for row in self._unwritten if row["version"] <= version]
 
     def close(self) -> None:
         """Close the file."""

@@ -42,8 +42,10 @@ class Worker:
         since: when that call began.
         tasks: episodes in its hands, by id.
         restarts: processes it has lost.
-        is_stale: the last adapter it claimed to have was not the learner's; it must load it anew.
-        refusals: times in a row that this was so.
+        failed_starts: times in a row that its process died before it was ready.
+        is_stale: the last adapter it claimed to have was not the learner's, and it has not proven another since.
+        must_reload: its next call has to load the adapter anew.
+        refusals: times in a row that what it claimed to have was not the learner's.
         report: its last one.
     """
 
@@ -54,7 +56,9 @@ class Worker:
     since: float = 0.0
     tasks: dict[int, EpisodeTask] = field(default_factory=dict)
     restarts: int = 0
+    failed_starts: int = 0
     is_stale: bool = False
+    must_reload: bool = False
     refusals: int = 0
     report: RolloutReport | None = None
 
@@ -153,7 +157,7 @@ class WorkerPool:
         deadline = self._clock() + timeout_s
         while any(worker.state == "starting" for worker in self._workers) and not stop():
             for answer in self.wait((), 0.2)[0]:
-                if answer.kind == "died" and answer.worker.restarts > _MOST_FAILED_STARTS:
+                if answer.kind == "died" and answer.worker.failed_starts > _MOST_FAILED_STARTS:
                     raise RunFailed(f"rollout worker {answer.worker.index} dies whenever it starts: {answer.error}")
             if self._clock() > deadline:
                 slow = [worker.index for worker in self._workers if worker.state == "starting"]
@@ -224,7 +228,7 @@ class WorkerPool:
                 return Answer(worker, "died", None, self.dismiss(worker), error)
             return Answer(worker, "died", None, self._lose(worker, error), error)
         if worker.state == "starting":
-            worker.state = "ready"
+            worker.state, worker.failed_starts = "ready", 0
             return Answer(worker, "ready")
         if not isinstance(result, RolloutReport):
             worker.tasks = {}
@@ -247,7 +251,8 @@ class WorkerPool:
             ray.kill(worker.actor, no_restart=False)  # its process lives, but its engine does not
         lost = tuple(worker.tasks.values())
         worker.tasks = {}
-        worker.state, worker.report, worker.is_stale = "starting", None, False
+        worker.failed_starts += worker.state == "starting"
+        worker.state, worker.report, worker.is_stale, worker.must_reload = "starting", None, False, False
         worker.restarts += 1
         self.incidents.restarted("rollout", f"rollout-{worker.index}", error)
         self._begin(worker, worker.actor.ready.remote())
@@ -257,17 +262,19 @@ class WorkerPool:
 def note_refusal(pool: WorkerPool, worker: Worker, report: RolloutReport) -> bool:
     """Whether the buffer refused the adapter that a worker claims to have; the worker is stale then.
 
-    It must load the adapter anew with its next call; if that does not help, its process is replaced.
+    It must load the adapter anew with its next call; if that does not help, its process is replaced. It is believed
+    again once the buffer has taken an episode of it: a report without an answer of the buffer says nothing.
 
     Raises:
         RunFailed: a fresh process does not have it either.
     """
     wrong = next((receipt.unproven for receipt in report.receipts if receipt.unproven is not None), None)
     if wrong is None:
-        worker.is_stale, worker.refusals = False, 0
+        if any(receipt.taken for receipt in report.receipts):
+            worker.is_stale, worker.refusals = False, 0
         return False
     said, expected = wrong
-    worker.is_stale = True
+    worker.is_stale = worker.must_reload = True
     worker.refusals += 1
     line = (
         f"rollout-{worker.index} is stale: it says it plays under version {said.version} ({said.digest[:12]}, probe "

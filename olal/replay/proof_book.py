@@ -27,13 +27,26 @@ class ProofBook:
         rows = [] if path is None else read_jsonl(path)
         self._proofs = {row["version"]: AdapterProof(**row) for row in rows}
         self._writer = None if path is None else JsonlWriter(path)
+        self._unwritten: list[AdapterProof] = []
+        self.trouble = ""
 
     def expect(self, proof: AdapterProof) -> None:
-        """Take note of what the learner publishes; of a version published twice the last proof counts."""
+        """Take note of what the learner publishes; of a version published twice the last proof counts.
+
+        What a full disk does not take waits, in order, for the next call; `trouble` says so as long as it lasts.
+        """
         if self._proofs.get(proof.version) != proof:
             self._proofs[proof.version] = proof
-            if self._writer is not None:
-                self._writer.write(asdict(proof))
+            self._unwritten.append(proof)
+        if self._writer is None:
+            return
+        try:
+            while self._unwritten:
+                self._writer.write(asdict(self._unwritten[0]))
+                self._unwritten.pop(0)
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"the run directory takes no more ({error.strerror}); proofs of adapters are kept in memory"
 
     def close(self) -> None:
         """Close the file; closing twice does nothing."""

@@ -53,6 +53,7 @@ class RolloutWorker:
         self._proofs: dict[int, AdapterProof] = {}
         self._void: set[int] = set()
         self._later: list[EpisodeTask] = []
+        self._must_reload = False
         self.proof = self._prove(engine.adapter_version, engine.adapter_digest)
         self.slept_s = 0.0
 
@@ -86,20 +87,31 @@ class RolloutWorker:
             publication: the adapter on offer.
             fetch: gets what a reference stands for.
             player: who is going to play, the collector or the stream.
-            anew: take the whole adapter and load it again, although one of this version was loaded.
+            anew: take the whole adapter and load it again, although one of this version was loaded. The stream does so
+                once what it is playing has ended, which counts for nothing; nothing new is begun until then.
 
         Raises:
             AdapterMismatch: it does not belong to the engine's model, or cannot be rebuilt here.
         """
         if anew:
+            self.disown()
+            self._must_reload = True
+        is_anew = self._must_reload
+        if is_anew and player is self.stream and self.stream.in_flight:
+            return self.proof
+        if is_anew:
             self._proofs.clear()
             self._follower.forget()
             player.load_adapter(self._follower.present)  # so that what is there under this name goes
         offered = publication.proof
-        if anew or (self.proof.version, self.proof.digest) != (offered.version, offered.digest):
+        if is_anew or (self.proof.version, self.proof.digest) != (offered.version, offered.digest):
             update = self._follower.load(publication.references, fetch)
             player.load_adapter(update)
             self.proof = self._prove(update.version, update.digest)
+        if is_anew:
+            self._must_reload, waiting = False, self._later
+            self._later = []
+            self.offer(waiting)
         return self.proof
 
     def proofs_of(self, trajectories: Sequence[Trajectory]) -> list[AdapterProof]:
@@ -115,8 +127,9 @@ class RolloutWorker:
         """Queue tasks; those that the worker has already are left alone."""
         held = set(self.ids)
         new = [task for task in tasks if task.episode_id not in held]
-        self._later += [task for task in new if task.episode_id in self._void]
-        self.stream.offer([task for task in new if task.episode_id not in self._void])
+        later = [task for task in new if self._must_reload or task.episode_id in self._void]
+        self._later += later
+        self.stream.offer([task for task in new if task not in later])
 
     def run(self, sampling: SamplingParams, for_s: float) -> list[Trajectory]:
         """Play for about `for_s` seconds; returns what finished meanwhile."""
@@ -128,8 +141,8 @@ class RolloutWorker:
         finished = self.stream.run(sampling, for_s=for_s)
         void = {one.task.episode_id for one in finished} & self._void
         self._void -= void
-        again = [task for task in self._later if task.episode_id in void]
-        self._later = [task for task in self._later if task.episode_id not in void]
+        again = [] if self._must_reload else [task for task in self._later if task.episode_id in void]
+        self._later = [task for task in self._later if task not in again]
         if again:
             self.stream.offer(again)
         return [one for one in finished if one.task.episode_id not in void]

@@ -72,6 +72,26 @@ def test_an_engine_that_did_not_take_the_adapter_is_found_out_until_it_has(worke
     assert proof.agrees_with(published.proof, 1e-4)
 
 
+def test_what_is_played_by_an_engine_that_did_not_take_the_adapter_ends_before_it_is_loaded_anew(worker, published):
+    worker.engine.is_deaf = True
+    worker.follow(published, lambda reference: reference, worker.stream)
+    worker.offer([EpisodeTask(number, seed=number) for number in range(4)])
+    worker.run(SAMPLING, 0.0)
+    assert worker.stream.in_flight
+    worker.engine.is_deaf = False
+    worker.follow(published, lambda reference: reference, worker.stream, anew=True)
+    worker.offer([EpisodeTask(1, seed=1), EpisodeTask(9, seed=9)])
+
+    played, proofs = [], []
+    for _ in range(200):
+        played += worker.run(SAMPLING, 0.05)
+        proofs.append(worker.follow(published, lambda reference: reference, worker.stream))
+
+    assert sorted(one.task.episode_id for one in played) == [1, 9]
+    assert proofs[-1].agrees_with(published.proof, 1e-4)
+    assert worker.proofs_of(played) == [proofs[-1]]
+
+
 def test_what_was_disowned_counts_for_nothing_and_can_be_asked_for_again(worker):
     worker.offer([EpisodeTask(number, seed=number) for number in range(6)])
     worker.run(SAMPLING, 0.0)
