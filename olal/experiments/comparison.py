@@ -36,7 +36,7 @@ def compare(
         A summary without timings.
     """
     model = tabular_model(env)
-    random_outcomes = play_randomly(env, tasks)
+    random_outcomes = play_randomly(env, tasks, step_s=config.rollout.step_timeout_s)
     random_return = uniform_value(model) if model else _mean(random_outcomes)
     optimum = solve_optimum(model) if model else None
 

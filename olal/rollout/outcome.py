@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,6 +11,8 @@ from dataclasses import dataclass, field
 from olal.envs.base import Environment
 from olal.rollout.episode import failure_of
 from olal.types import DraftStatistics, EpisodeTask, FailureKind, FailureReason, Trajectory
+
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +75,43 @@ def outcome_of(trajectory: Trajectory) -> EpisodeOutcome:
     )
 
 
-def play_randomly(env: Environment, tasks: Sequence[EpisodeTask], *, limit_s: float = 20.0) -> list[EpisodeOutcome]:
-    """Play with uniformly random legal actions, stopping early after `limit_s` seconds (at least one episode)."""
+def play_randomly(
+    env: Environment, tasks: Sequence[EpisodeTask], *, limit_s: float = 20.0, step_s: float = math.inf
+) -> list[EpisodeOutcome]:
+    """Play with uniformly random legal actions, one episode after the other.
+
+    Args:
+        env: plays on a thread of its own, which is left behind where the environment hangs.
+        tasks: the episodes.
+        limit_s: seconds after which no other episode is begun.
+        step_s: seconds that one call of the environment may take; beyond that nothing more is played.
+
+    Returns:
+        Of the episodes that ended.
+    """
     outcomes: list[EpisodeOutcome] = []
     deadline = time.monotonic() + limit_s
-    for task in tasks:
-        outcomes.append(_play_randomly(env, task))
-        if time.monotonic() > deadline:
-            break
-    return outcomes
+    last_call = [time.monotonic()]
+
+    def play() -> None:
+        for task in tasks:
+            outcomes.append(_play_randomly(env, task, last_call))
+            if time.monotonic() > deadline:
+                return
+
+    thread = threading.Thread(target=play, name="olal-random-play", daemon=True)
+    thread.start()
+    while thread.is_alive() and time.monotonic() - last_call[0] < step_s:
+        thread.join(_LOOK_S)
+    return list(outcomes)
 
 
-def _play_randomly(env: Environment, task: EpisodeTask) -> EpisodeOutcome:
+def _play_randomly(env: Environment, task: EpisodeTask, last_call: list[float]) -> EpisodeOutcome:
     turns, total = 0, 0.0
     try:
         step = env.reset(task.seed)
         while not step.is_last:
+            last_call[0] = time.monotonic()
             step = env.step(env.sample_action((task.seed << 16) + turns))
             turns, total = turns + 1, total + step.reward
     except Exception as error:  # whatever an environment raises fails its own episode

@@ -68,6 +68,15 @@ def test_directory_with_other_things_is_refused_and_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_of_two_that_begin_at_once_the_second_leaves_the_first_alone(tmp_path, monkeypatch):
+    config = load_config([], {})
+    RunDirectory(tmp_path / "a").path.mkdir()
+    monkeypatch.setattr(RunDirectory, "_refuse_if_taken", lambda run: run.config_path.write_text("of the first"))
+    with pytest.raises(RunDirectoryInvalid, match="another run begins here"):
+        RunDirectory.create(tmp_path / "a", config)
+    assert (tmp_path / "a" / "config.yaml").read_text() == "of the first"
+
+
 def test_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirectoryInvalid, match="--run-dir") as caught:

@@ -11,6 +11,7 @@ import math
 import pytest
 
 from olal.adapters import AdapterProof
+from olal.metrics import JsonlWriter
 from olal.replay import ProofBook
 
 RIGHT = AdapterProof(3, "d3", -5.0)
@@ -51,6 +52,21 @@ def test_a_restarted_book_knows_what_was_published(tmp_path):
     again = ProofBook(tmp_path / "adapters.jsonl", tolerance=1e-3)
     assert again.disagreement([RIGHT]) is None
     assert again.disagreement([AdapterProof(3, "x", -5.0)]) is not None
+    again.close()
+
+
+def test_what_a_full_disk_does_not_take_is_written_once_it_does(tmp_path, monkeypatch):
+    made = book(tmp_path / "adapters.jsonl")
+    with monkeypatch.context() as full:
+        full.setattr(JsonlWriter, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        made.expect(AdapterProof(4, "d4", -6.0))
+        assert "No space left" in made.trouble
+        assert made.disagreement([AdapterProof(4, "d4", -6.0)]) is None
+    made.expect(AdapterProof(5, "d5", -7.0))
+    made.close()
+    assert made.trouble == ""
+    again = ProofBook(tmp_path / "adapters.jsonl", tolerance=1e-3)
+    assert again.disagreement([AdapterProof(4, "d4", -6.0), AdapterProof(5, "d5", -7.0)]) is None
     again.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -83,3 +84,14 @@ def test_random_play_stops_at_its_time_limit_but_plays_at_least_once(
     scripted_env: Callable[..., Any], tasks: Tasks
 ) -> None:
     assert len(play_randomly(scripted_env({1: 1}), tasks(1, 1, 1), limit_s=-1.0)) == 1
+
+
+def test_random_play_ends_where_the_environment_hangs(scripted_env: Callable[..., Any], tasks: Tasks) -> None:
+    env, released = scripted_env({1: 1, 2: 1}), threading.Event()
+    begin = env.reset
+    env.reset = lambda seed: begin(seed) if seed == 1 else released.wait(60)
+
+    outcomes = play_randomly(env, tasks(1, 2), step_s=0.3)
+    released.set()
+
+    assert [outcome.episode_id for outcome in outcomes] == [100]
