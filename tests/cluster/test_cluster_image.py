@@ -31,6 +31,11 @@ def run_tool(name: str, *paths: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
+def health_checks(text: str) -> dict[str, int]:
+    """Ray's health check settings in a file, by name, in milliseconds."""
+    return {name: int(value) for name, value in re.findall(r"RAY_health_check_(\w+)=(\d+)", text)}
+
+
 def test_hadolint_finds_nothing_and_would(tmp_path):
     assert run_tool("hadolint", CLUSTER / "Dockerfile") == ""
     (tmp_path / "Dockerfile").write_text("FROM python\nRUN cd /tmp\n")
@@ -69,6 +74,13 @@ def test_what_is_copied_exists_and_reaches_the_build():
 def test_tokens_are_on_in_the_image_and_home_is_where_ray_looks_for_it():
     [environment] = [words for kind, words in INSTRUCTIONS if kind == "ENV" and "RAY_AUTH_MODE" in words]
     assert {"HOME=/home/ray", "RAY_AUTH_MODE=token"} <= set(environment.split())
+
+
+def test_a_node_that_does_not_answer_is_dead_within_five_seconds_in_the_image_and_under_slurm():
+    assert health_checks(DOCKERFILE) == health_checks((CLUSTER / "slurm.sbatch").read_text(encoding="utf-8"))
+    checks = health_checks(DOCKERFILE)
+    period, timeout, threshold = (checks[name] for name in ("period_ms", "timeout_ms", "failure_threshold"))
+    assert threshold * (period + timeout) < 5000
 
 
 @pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.stem)
