@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from _scripted import ScriptedEngine, ScriptedLearner, SlowEnv
 from ray.cluster_utils import Cluster
 from ray.exceptions import RayActorError
 
-from olal.actors import LearnerReport, ReplayActor, RolloutReport
+from olal.actors import LearnerReport, RayMeter, ReplayActor, RolloutReport
 from olal.adapters import AdapterFollower, AdapterLayout, AdapterProof, AdapterPublisher, SeedMaster, SeedSpace
 from olal.agents import PromptAgent
 from olal.config import RunConfig, load_config
@@ -30,7 +32,6 @@ from olal.experiments.incidents import Incidents
 from olal.experiments.interrupt import Interrupt
 from olal.experiments.run_directory import RunDirectory
 from olal.experiments.run_metrics import RunMetrics
-from olal.metrics import NullMeter
 from olal.models.probe import probe_logprob
 from olal.replay import EpisodeRecord
 from olal.rollout import AdaptiveConcurrency, Collector, Deadlines, EpisodeStream, RolloutWorker
@@ -39,22 +40,23 @@ from olal.types import AdapterUpdate
 __all__ = ["PROOF", "DeltaPublisher", "Producer", "Receiver", "call_s", "cpu_of", "running_crew", "virtual_nodes"]
 
 PROOF = AdapterProof(0, "0", 0.0)
-PARALLEL = 4
-"""Episodes that one worker plays at once."""
+PARALLEL = 1
+"""Episodes that one worker plays at once: one, so that the length of its steps bounds it and nothing else."""
 _QUIET = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
-_FAST_HEALTH_CHECKS = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 2,
-}
+_SETTLED_S = 6.0
+"""A node that has just come is not asked for its health for five seconds."""
+_IMAGE = Path(__file__).parents[1] / "cluster" / "Dockerfile"
 
 
 @contextlib.contextmanager
 def virtual_nodes(count: int) -> Iterator[Cluster]:
-    """Ray nodes on this machine; the workers take no cores, as the environments' time is what they stand for."""
+    """Ray nodes on this machine; the workers take no cores, as the environments' time is what they stand for.
+
+    The head has the health checks of every cluster that the files of cluster/ start.
+    """
+    os.environ.update(re.findall(r"(RAY_health_check_\w+)=(\d+)", _IMAGE.read_text()))
     head = {"num_cpus": 2, "object_store_memory": 400_000_000, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _FAST_HEALTH_CHECKS})
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(count - 1):
         cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
     ray.init(address=cluster.address, **_QUIET)
@@ -136,7 +138,7 @@ def running_crew(directory: Path, workers: int) -> Iterator[CountingTraining]:
     config = load_config([], overrides)
     run = RunDirectory.create(directory / f"scale-{workers}-{time.time_ns()}", config)
     incidents = Incidents(None, lambda line: print(line, flush=True), lambda role: None, lambda name: None)
-    measured = RunMetrics(NullMeter(), "scale", "slow")
+    measured = RunMetrics(RayMeter(), "scale", "slow")
     crew = Crew(config, Placement((0.0, 0.0), (0.0, 0.0)), run, incidents, scripted_parts(config, run))
     crew.start(workers, lambda: False, wait_for_all=False)
     training = CountingTraining(config, crew, run, _Silent(), Interrupt(), incidents, measured)
@@ -289,16 +291,28 @@ class DeltaPublisher:
 
 
 def node_loss_noticed_s() -> float:
-    """Seconds from the loss of a node to the error of the call that ran there, with health checks as olal sets them."""
+    """Seconds from the moment in which a node stands still to the error of the call that runs there.
+
+    Nothing of it answers, and no connection is refused either, as where a machine loses its power.
+    """
     with virtual_nodes(1) as cluster:
         node = cluster.add_node(num_cpus=1, resources={"there": 1})
         cluster.wait_for_nodes()
         actor = Receiver.options(resources={"there": 1}, max_restarts=-1).remote()
         ray.get(actor.ready.remote())
         call = actor.sleep.remote(60)
-        time.sleep(1.0)
+        time.sleep(_SETTLED_S)
+        raylet = node.all_processes["raylet"][0].process.pid
+        children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
+        pids = [raylet, *map(int, children)]
         began = time.monotonic()
-        cluster.remove_node(node, allow_graceful=False)
-        with contextlib.suppress(RayActorError):
-            ray.get(call)
-        return time.monotonic() - began
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with contextlib.suppress(RayActorError):
+                ray.get(call)
+            return time.monotonic() - began
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

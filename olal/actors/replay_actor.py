@@ -41,9 +41,11 @@ class ReplayActor:
         """
         unproven = self._book.disagreement(proofs) if epoch == self._buffer.epoch else None
         known = {proof.version for proof in proofs}
-        good = [record for record in records if record.adapter_version in known] if unproven is None else []
+        good: list[EpisodeRecord] = []
+        unbelieved: list[EpisodeRecord] = []
+        for record in records:
+            (good if unproven is None and record.adapter_version in known else unbelieved).append(record)
         receipt = self._buffer.put(good, epoch)
-        unbelieved = [record for record in records if record not in good]
         self._buffer.put(unbelieved, _NO_EPOCH)  # refused, and counted as such
         refused = {record.episode_id for record in unbelieved} | set(receipt.refused)
         taken = tuple(record.episode_id for record in records if record.episode_id not in refused)

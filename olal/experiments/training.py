@@ -26,6 +26,8 @@ from olal.experiments.stall_watch import StallWatch
 from olal.experiments.update_log import Counters, UpdateLog
 
 _LOUD_SHARE = 0.1
+_NOTE_S = 1.0
+"""Seconds between two looks at every worker for the meters, which cost more than all else a turn does."""
 
 
 class Training(ABC):
@@ -58,6 +60,7 @@ class Training(ABC):
         )
         self._sealing: list[Any] = []
         self._replay_pid = 0
+        self._next_note = 0.0
 
     @abstractmethod
     def loop(self, present: LearnerReport) -> LearnerReport:
@@ -145,7 +148,11 @@ class Training(ABC):
         self.measured.updated(row)
 
     def note_workers(self, present: LearnerReport) -> None:
-        """Tell the meters how the workers stand."""
+        """Tell the meters how the workers stand, at most once a second."""
+        now = time.monotonic()
+        if now < self._next_note:
+            return
+        self._next_note = now + _NOTE_S
         workers = [worker for worker in self.crew.pool.workers if worker.state == "ready"]
         self.measured.workers(
             alive=len(workers),
