@@ -6,6 +6,7 @@ A context that is a prefix of another one in the same call is read off the longe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from olal.learners.ranks import Alone, Ranks, share
 from olal.models.legal import legal_logprobs, pad_legal
 from olal.models.lora_bank import AdapterMembers
 from olal.models.policy_network import PolicyNetwork
+from olal.models.token_rows import TokenRows
 
 _CONTEXTS_PER_PASS = 512
 _LOGITS_PER_PASS = 1 << 26
@@ -49,6 +51,7 @@ class ContextScorer:
         self._legal_sets = batch.legal
         self._temperature = temperature
         self._tokens_per_pass = tokens_per_pass
+        self._laid: tuple[bytes, _Laid] | None = None
 
     def fits(self, contexts: NDArray[np.int64]) -> bool:
         """Whether contexts, int64 of shape (u,), may go into one pass: bounded in tokens and in logits."""
@@ -73,9 +76,9 @@ class ContextScorer:
         Returns:
             Legal log-probabilities, shape (u, widest legal set), and hidden states, shape (u, hidden).
         """
-        sequences, rows, columns = pack([self._contexts[index] for index in contexts])
-        logits, hidden = self._network.at_positions(sequences, torch.tensor(rows), torch.tensor(columns))
-        return self._legal(logits, contexts), hidden
+        laid = self._lay_out(contexts)
+        logits, hidden = self._network.read(laid.rows)
+        return legal_logprobs(logits, laid.legal, laid.real, self._temperature), hidden
 
     @torch.no_grad()
     def distributions(self) -> list[Tensor]:
@@ -116,22 +119,38 @@ class ContextScorer:
         Returns:
             Legal log-probabilities, shape (members, u, widest legal set).
         """
-        members = len(adapters)
-        sequences, rows, columns = pack([self._contexts[index] for index in contexts])
-        offsets = torch.arange(members).repeat_interleave(len(contexts)) * len(sequences)
+        members, laid = len(adapters), self._lay_out(contexts)
         self._network.bank.use_members(adapters)
-        logits, _ = self._network.at_positions(
-            sequences * members, torch.tensor(rows).repeat(members) + offsets, torch.tensor(columns).repeat(members)
-        )
-        return self._legal(logits, np.tile(contexts, members)).view(members, len(contexts), -1)
+        logits, _ = self._network.read(laid.rows.copies(members))
+        legal, real = laid.legal.repeat(members, 1), laid.real.repeat(members, 1)
+        return legal_logprobs(logits, legal, real, self._temperature).view(members, len(contexts), -1)
 
     def _own_passes(self) -> list[NDArray[np.int64]]:
         own = share(self.ranks, len(self._contexts))
         return self.passes(own) if len(own) else []
 
-    def _legal(self, logits: Tensor, contexts: NDArray[np.int64]) -> Tensor:
-        ids, real = pad_legal([self._legal_sets[index] for index in contexts])
-        return legal_logprobs(logits, ids, real, self._temperature)
+    def num_sequences(self, contexts: NDArray[np.int64]) -> int:
+        """How many sequences as long as the longest hold the tokens of one pass over contexts, int64 of shape (u,)."""
+        longest = max(len(self._contexts[index]) for index in contexts)
+        return -(-self._lay_out(contexts).rows.ids.numel() // longest)
+
+    def _lay_out(self, contexts: NDArray[np.int64]) -> _Laid:
+        """Prepare a pass; the last one is kept for whoever runs the same contexts under another adapter."""
+        if self._laid is None or self._laid[0] != contexts.tobytes():
+            sequences, rows, columns = pack([self._contexts[index] for index in contexts])
+            laid = self._network.lay_out(sequences, torch.tensor(rows), torch.tensor(columns))
+            legal = pad_legal([self._legal_sets[index] for index in contexts])
+            self._laid = contexts.tobytes(), _Laid(laid, *legal)
+        return self._laid[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """Contexts ready for a pass, with their legal sets from `pad_legal`."""
+
+    rows: TokenRows
+    legal: Tensor
+    real: Tensor
 
 
 def pack(contexts: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int], list[int]]:

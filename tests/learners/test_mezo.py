@@ -26,6 +26,7 @@ from olal.learners.scorer import ContextScorer
 from olal.learners.stale import Stale
 from olal.models.legal import legal_entropy
 from olal.models.policy_network import PolicyNetwork
+from olal.models.token_rows import TokenRows
 from olal.returns import normalise
 from olal.types import Trajectory
 
@@ -40,10 +41,8 @@ class WatchingNetwork(PolicyNetwork):
         super().__init__(network.base, network.bank)
         self.graphs: list[bool] = []
 
-    def at_positions(
-        self, sequences: Sequence[Sequence[int]], rows: torch.Tensor, columns: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, hidden = super().at_positions(sequences, rows, columns)
+    def read(self, laid: TokenRows) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, hidden = super().read(laid)
         self.graphs.append(not torch.is_inference_mode_enabled() or logits.requires_grad or not logits.is_inference())
         return logits, hidden
 

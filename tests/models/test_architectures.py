@@ -1,5 +1,6 @@
 """Pinned: the network's passes are exact on decoders of other makes too: absolute positions, transposed linears,
-sliding windows, capped logits, flattened hidden states. The models are small, random and never trained.
+sliding windows, capped logits, flattened hidden states; so are passes in which a shared front stands once. The models
+are small, random and never trained.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pytest
 import torch
 import transformers
 
+from olal.adapters import Members, SeedSpace, make_records
 from olal.models.base_model import BaseModel
 from olal.models.lora_bank import LoraBank
 from olal.models.policy_network import PolicyNetwork
@@ -30,6 +32,13 @@ GPT2 = {
 }
 
 MAKERS: dict[str, Callable[[], transformers.PretrainedConfig]] = {
+    "gemma": lambda: transformers.GemmaConfig(**SHORT, head_dim=8),
+    "gemma2": lambda: transformers.Gemma2Config(**SHORT, head_dim=8, layer_types=["full_attention"] * 2),
+    "llama": lambda: transformers.LlamaConfig(**SHORT),
+    "mistral": lambda: transformers.MistralConfig(**SHORT, sliding_window=None),
+    "phi3": lambda: transformers.Phi3Config(**SHORT),
+    "qwen2": lambda: transformers.Qwen2Config(**SHORT),
+    "smollm3": lambda: transformers.SmolLM3Config(**SHORT, no_rope_layers=[1, 0]),
     "gpt2": lambda: transformers.GPT2Config(**GPT2, initializer_range=0.3),
     "opt": lambda: transformers.OPTConfig(**DECODER, **OPT),
     "qwen3": lambda: transformers.Qwen3Config(**SHORT, head_dim=8),
@@ -73,3 +82,37 @@ def test_passes_equal_a_full_forward(network: PolicyNetwork, flat: torch.Tensor)
     assert torch.allclose(extended, torch.stack([logits[-1] for logits in full]), atol=1e-4)
     assert torch.allclose(picked, expected, atol=1e-4)
     assert torch.allclose(many, expected, atol=1e-4)
+
+
+FRONT = tuple(range(2, 16))
+ALIKE = [(*FRONT, 20), (*FRONT[:9], 21, 22, 23), FRONT, (*FRONT[:9], 21, 24), (30, *FRONT), (*FRONT, 25), (*FRONT, 26)]
+ROWS, COLUMNS = torch.tensor([1, 0, 0, 2, 3, 4, 1, 1]), torch.tensor([11, 14, 8, 13, 10, 14, 11, 3])
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
+@torch.no_grad()
+def test_what_sequences_share_may_stand_once(network: PolicyNetwork, flat: torch.Tensor) -> None:
+    space = SeedSpace(network.bank.layout, network.bank.initial)
+    members = Members(space, flat.numpy(), make_records(np.array([3, 3], np.uint64), np.array([0.05, -0.05])))
+    laid = network.lay_out(ALIKE, ROWS, COLUMNS)
+
+    network.bank.use_members(members)
+    together, _ = network.read(laid.copies(2))
+
+    for member, logits in enumerate(together.chunk(2)):
+        network.bank.use(torch.tensor(members.block(0, len(flat))[member]))
+        alone = [network.base.network(input_ids=torch.tensor([ids])).logits[0] for ids in ALIKE]
+        expected = torch.stack([alone[row][column] for row, column in zip(ROWS, COLUMNS, strict=True)])
+        assert torch.allclose(network.read(laid)[0], expected, atol=1e-4)
+        assert torch.allclose(logits, expected, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
+def test_sequences_share_unless_some_layer_does_not_see_everything(
+    network: PolicyNetwork, request: pytest.FixtureRequest
+) -> None:
+    name = request.node.callspec.params["network"]
+
+    laid = network.lay_out(ALIKE, ROWS, COLUMNS)
+
+    assert (laid.positions is not None) == (name != "opt" and "sliding" not in name)
