@@ -225,7 +225,8 @@ class GradientLearner(ABC, Generic[PlanT]):
         self, batch: DecisionBatch, before: NDArray[np.float32], success_rate: float | None
     ) -> tuple[dict[str, float], alarms.Alarms]:
         scorer = self._scorer(batch)
-        survey = Survey(*scorer.survey(batch))
+        is_one_minibatch = round(len(batch) / self._settings.minibatch_decisions) <= 1
+        survey = Survey(*scorer.survey(batch, keep=is_one_minibatch))
         plan = self.prepare(batch, survey)
         self._refer(scorer)
         for group in self.optimizers["adapter_optimizer"].param_groups:

@@ -20,7 +20,6 @@ from olal.models.lora_bank import AdapterMembers
 from olal.models.policy_network import PolicyNetwork
 from olal.models.token_rows import TokenRows
 
-_CONTEXTS_PER_PASS = 512
 _LOGITS_PER_PASS = 1 << 26
 
 
@@ -52,17 +51,22 @@ class ContextScorer:
         self._temperature = temperature
         self._tokens_per_pass = tokens_per_pass
         self._laid: tuple[bytes, _Laid] | None = None
+        self._surveyed: tuple[bytes, tuple[Tensor, Tensor]] | None = None
 
     def fits(self, contexts: NDArray[np.int64]) -> bool:
         """Whether contexts, int64 of shape (u,), may go into one pass: bounded in tokens and in logits."""
+        if len(contexts) == 1:
+            return True
+        if len(contexts) * self._network.base.vocabulary.size > _LOGITS_PER_PASS:
+            return False
         longest = max(len(self._contexts[index]) for index in contexts)
-        vocabulary = self._network.base.vocabulary.size
-        is_bounded = len(contexts) * longest <= self._tokens_per_pass and len(contexts) * vocabulary <= _LOGITS_PER_PASS
-        return is_bounded or len(contexts) == 1
+        if len(contexts) * longest <= self._tokens_per_pass:
+            return True
+        return self._lay_out(contexts).rows.ids.numel() <= self._tokens_per_pass
 
     def passes(self, contexts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Part contexts, int64 of shape (u,), into runs that fit; halving, so that what fits stays whole."""
-        if len(contexts) <= _CONTEXTS_PER_PASS and self.fits(contexts):
+        if self.fits(contexts):
             return [contexts]
         half = len(contexts) // 2
         return [*self.passes(contexts[:half]), *self.passes(contexts[half:])]
@@ -76,6 +80,11 @@ class ContextScorer:
         Returns:
             Legal log-probabilities, shape (u, widest legal set), and hidden states, shape (u, hidden).
         """
+        if self._surveyed is not None and torch.is_grad_enabled():
+            (key, scores), self._surveyed = self._surveyed, None
+            if key == contexts.tobytes():
+                return scores
+            del scores  # with the graph behind it, before another one is made
         laid = self._lay_out(contexts)
         logits, hidden = self._network.read(laid.rows)
         return legal_logprobs(logits, laid.legal, laid.real, self._temperature), hidden
@@ -91,9 +100,13 @@ class ContextScorer:
         self.ranks.sum(rows)
         return rows
 
-    @torch.no_grad()
-    def survey(self, batch: DecisionBatch) -> tuple[NDArray[np.float64], Tensor]:
+    def survey(self, batch: DecisionBatch, *, keep: bool = False) -> tuple[NDArray[np.float64], Tensor]:
         """Run all contexts once, before anything is learned.
+
+        Args:
+            batch: that of the scorer.
+            keep: whether the next differentiable `score`, if of all contexts, is to be under the same adapter; where
+                one pass holds them all, it then gets this pass's graph instead of making its own.
 
         Returns:
             Log-probabilities of the batch's decisions, float64 of shape (N,), to hold against the engine's; and the
@@ -101,11 +114,15 @@ class ContextScorer:
         """
         logprobs = np.zeros(len(batch))
         states = torch.zeros(len(batch.contexts), self._network.hidden_size, device=self._network.device)
-        for contexts in self._own_passes():
-            legal, hidden = self.score(contexts)
-            states[contexts[0] : contexts[-1] + 1] = hidden
+        passes = self._own_passes()
+        for contexts in passes:
+            with torch.set_grad_enabled(keep and len(passes) == 1):
+                legal, hidden = self.score(contexts)
+            if legal.requires_grad:
+                self._surveyed = contexts.tobytes(), (legal, hidden)
+            states[contexts[0] : contexts[-1] + 1] = hidden.detach()
             rows = np.flatnonzero((batch.context_of >= contexts[0]) & (batch.context_of <= contexts[-1]))
-            logprobs[rows] = legal.cpu().numpy()[batch.context_of[rows] - contexts[0], batch.chosen[rows]]
+            logprobs[rows] = legal.detach().cpu().numpy()[batch.context_of[rows] - contexts[0], batch.chosen[rows]]
         self.ranks.sum([torch.from_numpy(logprobs), states])
         return logprobs, states
 

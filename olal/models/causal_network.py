@@ -21,7 +21,7 @@ from olal.models.token_rows import TokenRows, rectangle, trees
 # Seconds as fitted on CPU cores, of which only the ratios count.
 _PASS_S, _TOKEN_S, _WEIGHT_S = 1.5e-3, 3e-6, 1.6e-11
 _GPU_PASS_TOKENS = 2048
-_PAIRS_PER_TOKEN = 2  # times the width: a token's linear layers beside a pair in its attention, both measured
+_PAIRS_PER_TOKEN = 4  # times the width: a token's linear layers beside a pair in its attention, both measured
 # Makes of which tests have shown that they take an attention mask and positions of ours, and a narrowed last layer.
 _KNOWN_MAKES = frozenset({"gemma", "gemma2", "gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3"})
 
