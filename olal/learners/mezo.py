@@ -239,8 +239,8 @@ class MeZOLearner(ForwardLearner):
         proximal = torch.tensor(aim.proximal[rows], dtype=torch.float32, device=device)
         value = torch.tensor(aim.worth[rows], dtype=torch.float32, device=device)
         losses = torch.zeros(len(members), dtype=torch.float64)
-        own = 2 * share(self._ranks, len(members) // 2)  # both signs of a direction are the same rank's
-        first, last = (own[0], own[-1] + 2) if len(own) else (0, 0)
+        own = 2 * share(self._ranks, -(-len(members) // 2))  # both signs of a direction are the same rank's
+        first, last = (own[0], min(own[-1] + 2, len(members))) if len(own) else (0, 0)
         per_pass = max(1, settings.rows_per_pass // scorer.num_sequences(contexts))
         for start in range(first, last, per_pass):
             stop = min(start + per_pass, last)
