@@ -206,7 +206,8 @@ def compare(
     olal = OlalSide(model, grammar, threads, alike=alike)
     trl = TrlSide(model, olal, threads)
     try:
-        olal.step(), trl.step()
+        olal.step()
+        trl.step()
         turns = [(olal.step(), trl.step()) for _ in range(repeats)]
     finally:
         trl.close()

@@ -165,7 +165,7 @@ def _shorten(module: LoraLayer) -> None:
     down: Any = module.lora_A[_ADAPTER]
     up: Any = module.lora_B[_ADAPTER]
     scaling = module.scaling[_ADAPTER]
-    base = module.get_base_layer()
+    base: Any = module.get_base_layer()
 
     def forward(hidden: Tensor) -> Tensor:
         a, b = down.read(), up.read()
@@ -187,7 +187,7 @@ def _shorten(module: LoraLayer) -> None:
     module.forward = forward  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _is_shorter_merged(base: nn.Module, a: Tensor, b: Tensor, runs: Tensor) -> bool:
+def _is_shorter_merged(base: Any, a: Tensor, b: Tensor, runs: Tensor) -> bool:
     """Whether merging takes fewer products than going through the adapter, and little room.
 
     It never depends on how many adapters there are, so that each computes the same in whatever company.

@@ -79,7 +79,7 @@ def trees(
         pairs_per_token: how many pairs in attention cost what one token costs in all linear layers.
         dtype: of the model, in which the mask is made.
     """
-    order = sorted(range(len(sequences)), key=lambda index: sequences[index])
+    order = sorted(range(len(sequences)), key=lambda index: tuple(sequences[index]))
     shared = [0, *(_shared(sequences[a], sequences[b]) for a, b in pairwise(order))]
     longest = max(len(tokens) for tokens in sequences)
     plans = {longest: (len(sequences), longest)}
