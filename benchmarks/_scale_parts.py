@@ -89,7 +89,7 @@ class CountingTraining(AsynchronousTraining):
         """Start at version 0."""
         self.present = self._continue(self.crew.restore())
 
-    def play_until(self, is_reached: Callable[[], bool], limit_s: float = 240.0) -> None:
+    def play_until(self, is_reached: Callable[[], bool], limit_s: float = 400.0) -> None:
         """Go on until something is so."""
         deadline = time.monotonic() + limit_s
         while not is_reached():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,11 @@ class ScriptedEngine:
 
 
 class SlowEnv:
-    """Episodes of a fixed number of turns, each of which takes real time: log-normal, with a mean of `step_s`."""
+    """Episodes of a fixed number of turns, each of which takes real time, log-normal with a long tail.
+
+    The steps of an episode are the distribution's quantiles in random order, so that a rate that was measured for a few
+    seconds is no matter of luck.
+    """
 
     instructions = "Go."
     max_turns = 1 << 20
@@ -106,15 +111,18 @@ class SlowEnv:
         Args:
             step_s: mean seconds of a step.
             turns: of an episode.
-            spread: standard deviation of the logarithm of a step's time; at 1 one step in a hundred takes 6 times the
-                mean.
+            spread: standard deviation of the logarithm of a step's time; at 1 the slowest of 25 steps takes five times
+                the mean.
         """
-        self._step_s, self._turns, self._spread = step_s, turns, spread
-        self._turn, self._random = 0, np.random.default_rng(0)
+        normal = NormalDist(sigma=spread)
+        times = np.exp([normal.inv_cdf((turn + 0.5) / turns) for turn in range(turns)])
+        self._times = step_s * times / times.mean()
+        self._turn = 0
 
     def reset(self, seed: int) -> TimeStep:
         """Start an episode."""
-        self._turn, self._random = 0, np.random.default_rng(seed)
+        self._turn = 0
+        np.random.default_rng(seed).shuffle(self._times)
         return TimeStep("turn 0")
 
     def action_grammar(self) -> ActionGrammar:
@@ -123,9 +131,9 @@ class SlowEnv:
 
     def step(self, action: str) -> TimeStep:
         """Take some time."""
-        time.sleep(self._step_s * float(self._random.lognormal(-(self._spread**2) / 2, self._spread)))
+        time.sleep(float(self._times[self._turn]))
         self._turn += 1
-        return TimeStep(f"turn {self._turn}", 1.0, terminated=self._turn >= self._turns)
+        return TimeStep(f"turn {self._turn}", 1.0, terminated=self._turn == len(self._times))
 
     def sample_action(self, seed: int) -> str:
         """Go."""

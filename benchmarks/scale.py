@@ -3,7 +3,9 @@
 All numbers are of the plane between model and environment; a scripted engine, which answers at once, stands in for the
 model, and a scripted learner, which waits and publishes, for the learner (`_scripted.py`). Environments take real time:
 20 ms a step on the mean, with a long tail, so that two cores can stand for as many as there are workers. Workers are
-real Ray actors on virtual nodes of this machine, driven by the loop of every asynchronous run.
+real Ray actors on virtual nodes of this machine, driven by the loop of every asynchronous run. Each plays one episode
+at a time, so that 64 of them are 3,200 steps/s: with more the processors of this machine would be measured, which hold
+64 workers that would have nodes of their own elsewhere.
 
     efficiency         steps/s of n workers over n times those of one
     control plane      processor time of driver and buffer per episode
@@ -25,6 +27,7 @@ from statistics import median
 from typing import Any
 
 import _scale_parts as parts
+import numpy as np
 import ray
 from _queueing import Station, throughput
 from _report import Measurement, arguments, measure, report
@@ -116,24 +119,35 @@ def recovery_s() -> float:
         return time.monotonic() - began
 
 
+def cost(rates: Sequence[Rate], spent: Callable[[Rate], float]) -> tuple[float, float]:
+    """Processor seconds per call of a worker and per episode that explain best what a process spent at all counts."""
+    work = np.array([[rate.calls_per_s, rate.episodes_per_s] for rate in rates])
+    per_call, per_episode = np.linalg.lstsq(work, np.array([spent(rate) for rate in rates]), rcond=None)[0]
+    return max(float(per_call), 0.0), max(float(per_episode), 0.0)
+
+
 def simulated(rates: Sequence[Rate], counts: Sequence[int]) -> list[tuple[int, float, str]]:
     """Efficiency at counts that no machine here can hold, and what bounds it there.
 
     A closed network: every worker plays for the length of a call, then waits its turn at the driver and, with what it
-    finished, at the buffer. Times per call are those measured at the largest count; the length of calls grows with the
-    count as in the product.
+    finished, at the buffer. Costs per call and per episode are fitted to the measurements; the length of calls grows
+    with the count as in the product.
     """
-    last = rates[-1]
-    per_worker = rates[0].episodes_per_s
+    per_worker = rates[0].episodes_per_s / rates[0].workers
+    driver = cost(rates, lambda rate: rate.driver_s * rate.episodes_per_s)
+    buffer = cost(rates, lambda rate: rate.replay_s * rate.episodes_per_s)
+    for name, (per_call, per_episode) in {"driver": driver, "replay buffer": buffer}.items():
+        print(f"{name}: {1e3 * per_call:.2f} ms per call and {1e3 * per_episode:.2f} ms per episode, fitted")
     answers: list[tuple[int, float, str]] = []
     for count in counts:
         call_s = parts.call_s(count)
         episodes = per_worker * call_s
-        per_call = last.driver_s * last.episodes_per_s / max(last.calls_per_s, 1e-9)
-        stations = [Station("driver", per_call), Station("replay buffer", last.replay_s * episodes)]
-        calls_per_s = throughput(stations, count, think_s=call_s)
+        stations = [
+            Station(name, per_call + per_episode * episodes)
+            for name, (per_call, per_episode) in {"driver": driver, "replay buffer": buffer}.items()
+        ]
+        efficiency = throughput(stations, count, think_s=call_s) * call_s / count
         busiest = max(stations, key=lambda station: station.service_s)
-        efficiency = calls_per_s * call_s / count
         answers.append((count, efficiency, busiest.name if efficiency < 0.95 else "none"))
     return answers
 
@@ -141,13 +155,15 @@ def simulated(rates: Sequence[Rate], counts: Sequence[int]) -> list[tuple[int, f
 def main() -> None:
     """Measure all of it."""
     parser = arguments(__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="of each measurement, four times that for one worker"
+    )
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
     options = parser.parse_args()
     with parts.virtual_nodes(4):
         rows = deliver()
         rows += saturate(options.seconds)
-        rates = [measure_rate(count, options.seconds) for count in options.counts]
+        rates = [measure_rate(n, options.seconds * (4 if n == 1 else 1)) for n in options.counts]
         rows += scale(rates)
         rows.append(measure("rollout_recovery_s", recovery_s(), "s", "<= 10"))
     rows.append(measure("node_loss_noticed_s", parts.node_loss_noticed_s(), "s", "<= 5"))
@@ -197,7 +213,7 @@ def scale(rates: Sequence[Rate]) -> list[Measurement]:
         rows.append(measure(f"efficiency_{rate.workers}_workers", efficiency, "ratio", goal))
     last = rates[-1]
     rows.append(measure("control_plane_ms_per_episode", 1e3 * (last.driver_s + last.replay_s), "ms"))
-    for count, efficiency, bottleneck in simulated(rates, (256, 1024, 4096)):
+    for count, efficiency, bottleneck in simulated(rates, (128, 256, 512, 1024, 4096)):
         print(f"simulated {count} workers: efficiency {efficiency:.3f}, bottleneck: {bottleneck}")
         rows.append(measure(f"simulated_efficiency_{count}_workers", efficiency, "ratio"))
     return rows

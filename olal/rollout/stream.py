@@ -38,7 +38,7 @@ Where = Literal["queue", "environment", "engine"]
 _OBSERVE_S = 0.02
 _POLICE_S = 0.05
 _PATIENCE_S = 5e-3
-_AHEAD_S = 1.0
+_AHEAD_S, _AHEAD_RUNS = 1.0, 1.5
 _SHARE_OF_LAST = 0.3
 
 
@@ -116,7 +116,7 @@ class EpisodeStream:
         self._left = self._next_police = clock()
         self._turns_observed, self._num_turns, self._next_observation = 0, 0, 0.0
         self._observed = self._left
-        self._episodes_per_s = 0.0
+        self._episodes_per_s = self._run_s = 0.0
 
     @property
     def in_flight(self) -> Sequence[InFlight]:
@@ -136,10 +136,10 @@ class EpisodeStream:
 
     @property
     def wanted(self) -> int:
-        """How many more tasks it could use now: to fill up, and to have some for the second to come."""
+        """How many more tasks it could use now: to fill up, and to have some for the next run, a second at least."""
         if self._is_draining:
             return 0
-        ahead = max(math.ceil(self._episodes_per_s * _AHEAD_S), self.limit // 4, 1)
+        ahead = max(math.ceil(self._episodes_per_s * max(_AHEAD_S, _AHEAD_RUNS * self._run_s)), self.limit // 4, 1)
         return max(0, self.limit + ahead - len(self._playing) - len(self._queue))
 
     @property
@@ -218,7 +218,7 @@ class EpisodeStream:
         """
         if self._broken is not None:
             raise self._broken
-        entered = self._clock()
+        entered, self._run_s = self._clock(), for_s
         self.idle_s += entered - self._left
         try:
             self._play(sampling, entered + for_s)

@@ -105,6 +105,17 @@ def test_wanted_shrinks_by_what_is_offered(stream: Streamed, tasks: Tasks) -> No
     assert on.stream.wanted == before - 4
 
 
+def test_more_is_wanted_where_runs_are_longer(stream: Streamed, tasks: Tasks) -> None:
+    wanted: dict[float, int] = {}
+    for for_s in (0.5, 4.0):
+        on = stream(dict.fromkeys(range(4), 1), most=1, start=1, clock=lambda: 0.0)  # at no time: 4 in a millisecond
+        on.stream.offer(tasks(*range(4)))
+        on.stream.run(SAMPLING, for_s=for_s)
+        wanted[for_s] = on.stream.wanted
+
+    assert wanted == {0.5: 1 + 1200, 4.0: 1 + 6 * 1200}
+
+
 def test_an_episode_ends_under_the_adapter_it_began_with(stream: Streamed, scripted_engine: Any, tasks: Tasks) -> None:
     on = stream({1: 3, 2: 2}, engine=scripted_engine(width=1))
     on.stream.offer(tasks(1))
