@@ -72,16 +72,21 @@ def report(measurements: list[Measurement], json_path: Path | None) -> None:
         baseline = "" if m.baseline is None else f"baseline {m.baseline:.4g}"
         print(f"  {m.name:<{width}}  {m.value:>10.4g} {m.unit:<10} {m.goal:<9} {verdict:<7} {baseline}".rstrip())
     if json_path is not None:
-        record = {
-            "command": " ".join(["python", *sys.argv]),
-            "hardware": hardware(),
-            "load_average": round(os.getloadavg()[0], 1),  # above the number of cores, others were slowing it down
-            "versions": {"python": platform.python_version()} | _versions(),
-            "measurements": [asdict(measurement) for measurement in measurements],
-        }
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(record, indent=2) + "\n")
+        write_json(measurements, json_path)
     sys.exit(1 if any(measurement.holds is False for measurement in measurements) else 0)
+
+
+def write_json(measurements: list[Measurement], json_path: Path) -> None:
+    """Write the measurements, with the command, the hardware and the versions they were made with."""
+    record = {
+        "command": " ".join(["python", *sys.argv]),
+        "hardware": hardware(),
+        "load_average": round(os.getloadavg()[0], 1),  # above the number of cores, others were slowing it down
+        "versions": {"python": platform.python_version()} | _versions(),
+        "measurements": [asdict(measurement) for measurement in measurements],
+    }
+    json_path.parent.mkdir(parents=True, exist_ok=True)
+    json_path.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _versions() -> dict[str, str]:

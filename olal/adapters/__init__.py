@@ -5,7 +5,7 @@ from olal.adapters.delivery import AdapterProof, Publication, probe_tokens
 from olal.adapters.delta_bytes import OVERHEAD_BYTES, decode_delta, encode_delta
 from olal.adapters.follower import AdapterFollower, FollowerCounts
 from olal.adapters.layout import AdapterLayout
-from olal.adapters.members import Members
+from olal.adapters.members import Line, Members
 from olal.adapters.noise import NOISE_VERSION, rademacher
 from olal.adapters.peft_directory import read_peft_directory, write_peft_directory
 from olal.adapters.publisher import AdapterPublisher
@@ -23,6 +23,7 @@ __all__ = [
     "AdapterPublisher",
     "Checkpoint",
     "FollowerCounts",
+    "Line",
     "Members",
     "Publication",
     "SeedLog",

@@ -1,4 +1,4 @@
-"""Members: perturbed copies of an adapter, made a block at a time while a model pass reads them.
+"""Members and Line: many adapters at once, made a block at a time while a model pass reads them.
 
 No member ever exists as a whole where adapters are large: a pass asks for one matrix after the other, of all members,
 and what is kept is the block of a bounded number of elements in which the last one lay.
@@ -67,3 +67,30 @@ class Members:
             np.multiply(direction, record["coefficient"], out=row)
             row += self._flat[start:stop]
         return block
+
+
+class Line:
+    """Adapters on the way from one to another: theta + share (end - theta), one for each share."""
+
+    def __init__(self, start: NDArray[np.float32], end: NDArray[np.float32], shares: NDArray[np.floating[Any]]) -> None:
+        """Name the members.
+
+        Args:
+            start: theta, float32 of shape (num_parameters,).
+            end: float32 of the same shape.
+            shares: one a member; 0 is theta, 1 the end.
+        """
+        self._start, self._end = start, end
+        self._shares: NDArray[np.float32] = shares.astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._shares)
+
+    def part(self, first: int, last: int) -> Line:
+        """Members first..last-1."""
+        return Line(self._start, self._end, self._shares[first:last])
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Elements start..stop-1 of every member, float32 of shape (members, stop - start)."""
+        first: NDArray[np.float32] = self._start[start:stop]
+        return (first + self._shares[:, None] * (self._end[start:stop] - first)).astype(np.float32, copy=False)

@@ -14,8 +14,12 @@ class MeZOConfig(LearnerBase):
 
     kind: Literal["mezo"] = "mezo"
     """Which learner this is."""
-    learning_rate: float = Field(default=0.04, gt=0)
-    """Length of the first step, per coordinate, along a direction that is one spread of losses better."""
+    learning_rate: float = Field(default=0.2, gt=0)
+    """Share of the natural step that the first step takes: less where chance is large; no matter of the model."""
+    step_kl: float = Field(default=0.03, gt=0)
+    """KL divergence by which one step may move the policy; it shrinks with the learning rate."""
+    damping: float = Field(default=0.1, gt=0)
+    """What is added to the Fisher information of the directions, as a share of its mean diagonal; more is gentler."""
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
     """Lambda of generalised advantage estimation."""
     objective: Literal["surrogate", "nll"] = "surrogate"
@@ -30,9 +34,9 @@ class MeZOConfig(LearnerBase):
     """Share of the distance from the untrained adapter that each update gives back."""
     sigma: float = Field(default=0.02, gt=0)
     """Length of a perturbation, per coordinate."""
-    directions: int = Field(default=8, ge=1)
-    """Random directions averaged in one step."""
-    steps: int = Field(default=8, ge=1)
+    directions: int = Field(default=16, ge=1)
+    """Random directions of which one step takes the best combination."""
+    steps: int = Field(default=4, ge=1)
     """Steps in one update."""
     contexts_per_step: int = Field(default=96, ge=1)
     """Decisions on which one step measures its directions."""

@@ -3,10 +3,11 @@
 Malladi et al. 2023, "Fine-tuning language models with just forward passes": the projected gradient along a random
 direction z is g = (L(theta + sigma z) - L(theta - sigma z)) / (2 sigma), and the step moves theta along g z. Here n
 directions are scored as 2n adapters in one batched forward, L is the clipped token surrogate of PPO or the weighted
-negative log-likelihood of RWR over the legal set (entropy bonus included), and the step is divided by the spread of the
-2n losses instead of by sigma (FZOO, arXiv 2506.09034), so it needs no scale of its own. z is Rademacher noise rebuilt
-from its seed; theta is float32 and never perturbed in place, so there is nothing to restore and nothing drifts. No
-backward pass runs anywhere: the critic is a ridge regression. All that an update does to theta is a list of records.
+negative log-likelihood of RWR over the legal set (entropy bonus included), and the step is the natural one in the span
+of the n directions (`olal.learners.natural_step`), which the same forward passes tell, so it needs no scale of its own;
+some points on its way are scored before it is taken. z is Rademacher noise rebuilt from its seed; theta is float32 and
+never perturbed in place, so there is nothing to restore and nothing drifts. No backward pass runs anywhere: the critic
+is a ridge regression. All that an update does to theta is a list of records.
 What an older policy did is decoupled and weighted, as `olal.learners.stale` says.
 """
 
@@ -20,12 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from olal.adapters import Checkpoint, Members, SeedSpace, make_records
+from olal.adapters import Checkpoint, Line, Members, SeedSpace, make_records
 from olal.errors import CheckpointCorrupt
 from olal.learners import alarms
 from olal.learners.advantages import batch_advantages
 from olal.learners.batch import DecisionBatch, make_batch
 from olal.learners.forward import ForwardLearner
+from olal.learners.natural_step import best_share, natural_step
 from olal.learners.ranks import Alone, Ranks, share
 from olal.learners.reward_scale import RewardScale
 from olal.learners.schedule import LinearDecay
@@ -40,6 +42,8 @@ from olal.types import Trajectory
 
 _LARGEST_WEIGHT = 20.0
 _USUAL_KL = 0.1
+_SHARES = np.array([0.0, *(0.5**halvings for halvings in range(7))])
+"""Of a whole step, at which to look before it is taken; the last is where it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,10 @@ class MeZOSettings:
     entropy: float = 0.01
     anchor_decay: float = 0.0
     sigma: float = 0.02
-    directions: int = 8
-    steps: int = 8
+    directions: int = 16
+    steps: int = 4
+    step_kl: float = 0.03
+    damping: float = 0.1
     contexts_per_step: int = 96
     value_features: int = 128
     value_ridge: float = 1.0
@@ -96,7 +102,7 @@ class MeZOLearner(ForwardLearner):
         Args:
             network: base model and bank.
             settings: hyper-parameters.
-            learning_rate: length of a step along a direction one spread of losses better, by version.
+            learning_rate: share of the natural step that is taken, by version; the bound of its KL shrinks with it.
             seed: of the directions, the subsampling and the critic's features.
             space: the rules of records; None lets everything move.
         """
@@ -203,7 +209,7 @@ class MeZOLearner(ForwardLearner):
     def _step(
         self, batch: DecisionBatch, scorer: ContextScorer, aim: Aim
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Score 2n perturbed adapters on a subsample of contexts and move along the directions that helped.
+        """Score 2n perturbed adapters on some contexts and take the natural step in their span, as far as it holds.
 
         Returns:
             The losses of the members, float64 (2n,), and the contexts, int64.
@@ -216,11 +222,24 @@ class MeZOLearner(ForwardLearner):
         seeds = self._random.integers(0, 2**63, settings.directions).astype(np.uint64)
         signs = np.tile([settings.sigma, -settings.sigma], len(seeds))
         members = Members(self.space, self._master.flat, make_records(np.repeat(seeds, 2), signs))
-        losses = self._losses(batch, scorer, aim, contexts, rows, members)
+        losses, logprobs = self._losses(batch, scorer, aim, contexts, rows, members)
         spread = float(losses.std())
-        if spread > 0 and np.isfinite(spread):
-            slopes = (losses[0::2] - losses[1::2]) / (2 * spread * len(seeds))
-            self._master.move(seeds, -self._learning_rate.at(self.version) * slopes)
+        if not (spread > 0 and np.isfinite(spread)):
+            return losses, contexts
+        rate = self._learning_rate.at(self.version)
+        max_kl = settings.step_kl * rate / self._learning_rate.start
+        coefficients, _ = natural_step(
+            (losses[0::2] - losses[1::2]) / (2 * settings.sigma),
+            (logprobs[0::2] - logprobs[1::2]) / (2 * settings.sigma),
+            rate=rate,
+            max_kl=max_kl,
+            damping=settings.damping,
+        )
+        end = self.space.moved(self._master.flat, make_records(seeds, coefficients))
+        way = Line(self._master.flat, end, _SHARES)
+        share_taken = _SHARES[best_share(*self._losses(batch, scorer, aim, contexts, rows, way), max_kl=max_kl)[0]]
+        if share_taken > 0:
+            self._master.move(seeds, coefficients * share_taken)
         return losses, contexts
 
     def _losses(
@@ -230,15 +249,19 @@ class MeZOLearner(ForwardLearner):
         aim: Aim,
         contexts: NDArray[np.int64],
         rows: NDArray[np.int64],
-        members: Members,
-    ) -> NDArray[np.float64]:
-        """Loss of every member, shape (members,), a bounded number of rows per model pass."""
+        members: Members | Line,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Loss of every member, shape (members,), and its log-probabilities of the decisions, shape (members, rows).
+
+        No more rows go into one model pass than the settings allow.
+        """
         device, settings = self._network.device, self._settings
         pick = torch.from_numpy(np.searchsorted(contexts, batch.context_of[rows])).to(device)
         chosen = torch.from_numpy(batch.chosen[rows]).to(device)
         proximal = torch.tensor(aim.proximal[rows], dtype=torch.float32, device=device)
         value = torch.tensor(aim.worth[rows], dtype=torch.float32, device=device)
         losses = torch.zeros(len(members), dtype=torch.float64)
+        decided = torch.zeros(len(members), len(rows), dtype=torch.float64)
         own = 2 * share(self._ranks, -(-len(members) // 2))  # both signs of a direction are the same rank's
         first, last = (own[0], min(own[-1] + 2, len(members))) if len(own) else (0, 0)
         per_pass = max(1, settings.rows_per_pass // scorer.num_sequences(contexts))
@@ -254,8 +277,9 @@ class MeZOLearner(ForwardLearner):
                 gain = (logprobs * value).mean(dim=1)
             entropy = legal_entropy(legal.flatten(0, 1)).view(legal.shape[0], -1)[:, pick].mean(dim=1)
             losses[start:stop] = (-gain - settings.entropy * entropy).double().cpu()
-        self._ranks.sum([losses])
-        return losses.numpy()
+            decided[start:stop] = logprobs.double().cpu()
+        self._ranks.sum([losses, decided])
+        return losses.numpy(), decided.numpy()
 
     def checkpoint(self) -> Checkpoint:
         """Adapter, critic statistics and the random state."""

@@ -1,6 +1,6 @@
 """Pinned: members' losses are the clipped surrogate or the weighted likelihood, summed up decision by decision; the
-step is a descent along directions whose average is the gradient; an update is what its records say; no backward pass
-and no autograd graph is made anywhere.
+step is the natural one by exact derivatives along its directions, and goes downhill; an update is what its records
+say; no backward pass and no autograd graph is made anywhere.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from olal.learners.advantages import batch_advantages
 from olal.learners.base import Learner
 from olal.learners.batch import DecisionBatch, make_batch
 from olal.learners.mezo import Aim, MeZOLearner, MeZOSettings
+from olal.learners.natural_step import natural_step
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
 from olal.learners.stale import Stale
@@ -70,9 +71,10 @@ def losses_at(stacked: Any) -> Callable[..., list[float]]:
         scorer = ContextScorer(learner._network, batch, temperature=1.0)
         rows = np.flatnonzero(np.isin(batch.context_of, contexts))
         with torch.inference_mode():
-            return learner._losses(
+            losses, _ = learner._losses(
                 batch, scorer, Aim(worth, batch.behaviour_logprobs), np.array(contexts), rows, stacked(np.stack(flats))
-            ).tolist()
+            )
+        return losses.tolist()
 
     return score
 
@@ -85,45 +87,63 @@ def setting(learner: Any, trajectories: list[Trajectory]) -> tuple[DecisionBatch
     return batch, normalise(advantages, std_floor=learner._settings.advantage_std_floor)
 
 
-def gradient(network: PolicyNetwork, batch: DecisionBatch, advantages: Any, entropy: float) -> NDArray[np.float64]:
-    """That of the same surrogate at the initial adapter, by backpropagation. The clip is far away there."""
+def derivatives(
+    network: PolicyNetwork, batch: DecisionBatch, advantages: Any, entropy: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gradient of the same surrogate at the initial adapter, and of the log-probability of every decision, shape
+    (N, parameters), by backpropagation. The clip is far away there.
+    """
     flat = torch.tensor(network.bank.initial, requires_grad=True)
     network.bank.use(flat)
     legal, _ = ContextScorer(network, batch, temperature=1.0).score(np.arange(len(batch.contexts)))
     logprobs = legal[batch.context_of, batch.chosen]
     ratio = (logprobs - torch.tensor(batch.behaviour_logprobs)).exp()
     loss = -(ratio * torch.tensor(advantages)).mean() - entropy * legal_entropy(legal)[batch.context_of].mean()
-    [grad] = torch.autograd.grad(loss, flat)
-    return grad.double().numpy()
+    [slope] = torch.autograd.grad(loss, flat, retain_graph=True)
+    scores = [torch.autograd.grad(one, flat, retain_graph=True)[0].double().numpy() for one in logprobs]
+    return slope.double().numpy(), np.stack(scores)
 
 
-def test_many_directions_average_to_the_gradient_of_the_surrogate(
+def test_a_step_is_the_natural_one_by_exact_derivatives(
     make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
 ) -> None:
-    options = {"directions": 1500, "sigma": 3e-3, "steps": 1, "entropy": 0.05, "rate": 0.01, "rows_per_pass": 256}
-    learner: Any = make_learner("mezo", network=small, **options)
+    options = {"directions": 5, "sigma": 3e-3, "steps": 1, "entropy": 0.05, "damping": 0.05, "step_kl": 1e9}
+    learner: Any = make_learner("mezo", network=small, rate=0.01, rows_per_pass=7, **options)
     batch, advantages = setting(learner, trajectories)
-    expected = -gradient(small, batch, advantages, 0.05)
+    slope, scores = derivatives(small, batch, advantages, 0.05)
 
-    moved = learner.update(trajectories).update.flat - small.bank.initial
+    records = learner.update(trajectories).delta.records
 
-    cosine = moved @ expected / np.linalg.norm(moved) / np.linalg.norm(expected)
-    # with n directions in d = 256 dimensions the expected cosine is sqrt(n / (n + d)) = 0.92
-    assert cosine > 0.88
+    directions = np.stack([learner.space.subspace.direction(int(seed), 0, 256) for seed in records["seed"]])
+    expected, _ = natural_step(directions @ slope, directions @ scores.T, rate=0.01, max_kl=1e9, damping=0.05)
+    assert records["coefficient"] == pytest.approx(expected, rel=0.02, abs=0.01 * np.abs(expected).max())
 
 
-def test_one_direction_moves_every_parameter_by_the_rate_downhill(
+def test_a_step_goes_downhill_by_no_more_than_the_bound(
     make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory], losses_at: Callable[..., list[float]]
 ) -> None:
-    learner: Any = make_learner("mezo", network=small, directions=1, steps=1, sigma=0.02, rate=0.01)
+    learner: Any = make_learner("mezo", network=small, directions=1, steps=1, rate=1.0, step_kl=1e-3)
     batch, advantages = setting(learner, trajectories)
 
-    moved = learner.update(trajectories).update.flat - small.bank.initial
+    step = learner.update(trajectories)
 
-    # the spread of two losses is half their difference, so the coefficient is the rate itself
-    assert np.abs(moved) == pytest.approx(np.full(256, 0.01), rel=1e-4)
-    before, after = losses_at(learner, batch, advantages, [small.bank.initial, small.bank.initial + 0.1 * moved])
+    before, after = losses_at(learner, batch, advantages, [small.bank.initial, step.update.flat])
     assert after < before
+    assert 0 < step.metrics["kl"] <= 1e-3 * (1 + 1e-6)
+
+
+def test_a_step_that_would_raise_the_loss_is_shortened_or_left_out(
+    make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory], losses_at: Callable[..., list[float]]
+) -> None:
+    """Hardly damped and all but unbounded, a whole step goes far beyond what its slopes foretell."""
+    learner: Any = make_learner("mezo", network=small, directions=24, rate=30.0, damping=1e-6, step_kl=2.0, sigma=0.2)
+    batch, advantages = setting(learner, trajectories)
+
+    step = learner.update(trajectories)
+
+    before, after = losses_at(learner, batch, advantages, [small.bank.initial, step.update.flat])
+    assert after <= before
+    assert step.metrics["kl"] <= 2.0 * 2
 
 
 def slow_loss(
@@ -212,7 +232,7 @@ def test_a_step_looks_at_no_more_contexts_than_allowed(
 
     learner.update(trajectories)
 
-    assert seen == [3] * 5
+    assert seen == [3] * 10  # the directions and, once the step is known, the way along it
 
 
 def test_weights_of_the_likelihood_are_exponential_in_the_advantage(make_learner: Make, small: PolicyNetwork) -> None:
@@ -306,14 +326,14 @@ def test_the_master_is_never_perturbed(
     learner._losses = watch
     learner.update(trajectories)
 
-    assert before == [True] * 3
+    assert before == [True] * 6
 
 
 def test_a_loss_that_is_not_finite_moves_nothing(
     make_learner: Make, small: PolicyNetwork, trajectories: list[Trajectory]
 ) -> None:
     learner: Any = make_learner("mezo", network=small, steps=1)
-    learner._losses = lambda *arguments: np.full(16, np.nan)
+    learner._losses = lambda *arguments: (np.full(32, np.nan), np.zeros((32, len(trajectories))))
 
     step = learner.update(trajectories)
 
