@@ -42,7 +42,7 @@ from olal.types import Trajectory
 
 _LARGEST_WEIGHT = 20.0
 _USUAL_KL = 0.1
-_SHARES = np.array([0.0, *(0.5**halvings for halvings in range(7))])
+_SHARES = np.array([*(0.5**halvings for halvings in range(7)), 0.0])
 """Of a whole step, at which to look before it is taken; the last is where it starts."""
 
 

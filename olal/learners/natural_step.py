@@ -57,19 +57,20 @@ def best_share(
     Far from where the derivatives were taken the policy may move much farther than they foretold.
 
     Args:
-        losses: float64, shape (points,); the first point is where the step starts.
+        losses: float64, shape (points,); the last point is where the step starts, the first where it ends.
         logprobs: float64, shape (points, N): of the decisions.
-        max_kl: KL divergence, in nats, that may lie between the first point and the one chosen.
+        max_kl: KL divergence, in nats, that may lie between the start and the point chosen.
 
     Returns:
-        The point with the least loss among those within the bound, and the KL divergence of every point: the mean of
-        r - 1 - log r over decisions, with r the ratio of probabilities (Schulman 2020, "Approximating KL divergence").
+        The point with the least loss among those within the bound, the first of equals; and the KL divergence of every
+        point: the mean of r - 1 - log r over decisions, with r the ratio of probabilities (Schulman 2020,
+        "Approximating KL divergence").
 
-    >>> best_share(np.array([0.0, -3.0, -1.0]), np.array([[-1.0], [-4.0], [-1.1]]), max_kl=0.1)[0]
-    2
+    >>> best_share(np.array([-3.0, -1.0, 0.0]), np.array([[-4.0], [-1.1], [-1.0]]), max_kl=0.1)[0]
+    1
     """
-    log_ratios = logprobs - logprobs[0]
+    log_ratios = logprobs - logprobs[-1]
     divergences = (np.exp(np.minimum(log_ratios, 50.0)) - 1 - log_ratios).mean(axis=1)
     is_allowed = (divergences <= max_kl) & np.isfinite(losses)
-    is_allowed[0] = True
+    is_allowed[-1] = True
     return int(np.argmin(np.where(is_allowed, losses, np.inf))), divergences

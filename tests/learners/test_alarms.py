@@ -145,8 +145,8 @@ def test_equal_losses_of_a_perturbation_and_its_opposite_are_told(make_learner: 
 def test_losses_that_differ_between_directions_but_not_between_signs_are_told_too(
     make_learner: Make, answer: Answer
 ) -> None:
-    learner: Any = make_learner("mezo")
-    learner._losses = lambda *arguments: np.repeat(np.arange(8.0), 2)
+    learner: Any = make_learner("mezo", directions=8)
+    learner._losses = lambda *arguments: (np.repeat(np.arange(8.0), 2), np.ones((16, 3)))
 
     step = learner.update(answers(answer))
 
@@ -166,7 +166,7 @@ def test_mezo_tells_what_gradient_learners_tell(make_learner: Make, answer: Answ
         "advantages_zero": make_learner("mezo").update(answers(answer, lambda text: 1.0)),
         "ratio_not_one": make_learner("mezo").update([off(played[0]), *played[1:]]),
         "update_below_rounding": make_learner("mezo", rate=1e-20).update(played),
-        "kl_blow_up": make_learner("mezo", rate=0.1, steps=16, **sharp).update(played),
+        "kl_blow_up": make_learner("mezo", rate=1.0, steps=16, step_kl=100.0, **sharp).update(played),
         "entropy_collapse": make_learner("mezo", temperature=0.01).update(played),
         "nothing_admitted": make_learner("mezo").update([replace(one, error="broke") for one in played]),
     }
@@ -179,7 +179,7 @@ def test_an_update_of_mezo_that_is_not_finite_is_refused_whole(make_learner: Mak
     learner: Any = make_learner("mezo", anchor_decay=0.1)
     learner.update(answers(answer))
     before, losses = learner.checkpoint(), learner._losses
-    learner._losses = lambda *arguments: losses(*arguments) * np.nan
+    learner._losses = lambda *arguments: tuple(found * np.nan for found in losses(*arguments))
 
     step = learner.update(answers(answer))
 

@@ -88,9 +88,10 @@ def test_numbers_that_are_not_finite_move_nothing(scores):
 @pytest.mark.parametrize(
     ("losses", "moves", "chosen"),
     [
-        ([0.0, -1.0, -2.0], [0.0, 0.1, 0.2], 2),
-        ([0.0, -1.0, -2.0], [0.0, 0.1, 3.0], 1),  # the best point lies beyond the bound
-        ([0.0, 1.0, np.nan], [0.0, 0.1, 0.2], 0),  # nothing is better than to stay
+        ([-2.0, -1.0, 0.0], [0.2, 0.1, 0.0], 0),
+        ([-2.0, -1.0, 0.0], [3.0, 0.1, 0.0], 1),  # the best point lies beyond the bound
+        ([np.nan, 1.0, 0.0], [0.2, 0.1, 0.0], 2),  # nothing is better than to stay
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 0),  # a step too small to see is taken all the same
     ],
 )
 def test_the_best_point_within_the_bound_is_chosen(losses, moves, chosen):
