@@ -70,8 +70,25 @@ class Incidents:
             self._said[name] = line
             self.alarm(name, line)
 
+    def retry(self) -> str:
+        """Write what a full disk did not take so far, if it does now; a run that survives that goes on either way.
+
+        Returns:
+            Why it does not; empty where nothing waits any more.
+        """
+        if self._writer is None:
+            return ""
+        try:
+            while self._unwritten:
+                self._writer.write(self._unwritten[0])
+                self._unwritten.popleft()
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
     def close(self) -> None:
         """Close the record."""
+        self.retry()
         if self._writer is not None:
             self._writer.close()
 
@@ -81,10 +98,6 @@ class Incidents:
             return
         was_full = bool(self._unwritten)
         self._unwritten.append({"time": self._clock(), "kind": kind, "line": line, **more})
-        try:
-            while self._unwritten:
-                self._writer.write(self._unwritten[0])
-                self._unwritten.popleft()
-        except OSError as error:  # a full disk must not stop a run that survives it
-            if not was_full:
-                self._tell(f"ALARM events.jsonl cannot be written, events wait in memory: {error.strerror}")
+        trouble = self.retry()
+        if trouble and not was_full:
+            self._tell(f"ALARM events.jsonl cannot be written, events wait in memory: {trouble}")

@@ -144,6 +144,7 @@ class Training(ABC):
         row = self.log.write(present, self.counters, replay, duration_s, extra)
         if self.log.trouble:
             self.incidents.alarm_once("metrics_not_written", self.log.trouble)
+        self.incidents.retry()
         self.measured.replay(replay)
         self.measured.updated(row)
 
