@@ -75,12 +75,12 @@ def resume(run_dir: Path, address: str | None, progress: Progress, workers: int 
 
 def _run(config: RunConfig, env: Environment, run: RunDirectory, address: str | None, progress: Progress) -> RunSummary:
     born = time.monotonic()
-    with (
-        run_lock(run.lock_path),
-        listening(lambda: progress.status("stopping with a checkpoint; Ctrl-C again stops at once")) as interrupt,
-    ):
+    with run_lock(run.lock_path):
         progress.status("starting Ray" if address is None else f"connecting to {address}")
-        with connected(config, address) as dashboard_url:
+        with (
+            connected(config, address) as dashboard_url,  # first, since Ray takes SIGTERM for itself
+            listening(lambda: progress.status("stopping with a checkpoint; Ctrl-C again stops at once")) as interrupt,
+        ):
             placement = plan_placement(config)
             await_capacity(config, placement)
             require_sound_nodes(placement, run.path)

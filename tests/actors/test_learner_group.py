@@ -88,6 +88,7 @@ def test_foreign_episodes_are_refused_and_the_processes_stay_in_step(group, batc
 
 
 def test_a_killed_peer_is_named_within_seconds_and_replaced_by_a_restore(group, batches):
+    group.restore(group._fresh)
     group.update(batches[0])
     saved = group.checkpoint()
     [pid] = ray.get([peer.pid.remote() for peer in group._peers])
@@ -105,7 +106,7 @@ def test_a_killed_peer_is_named_within_seconds_and_replaced_by_a_restore(group, 
 
 def test_processes_that_do_not_hold_the_same_are_found_out(group, batches):
     group.update(batches[0])
-    ray.get(group._peers[0].restore.remote(replace(group.checkpoint(), version=7)))
+    ray.get(group._peers[0].restore.remote(replace(group.checkpoint(), version=group.version + 1)))
 
     with pytest.raises(ProcessesDisagree, match="no longer hold the same"):
         group.update(batches[1])

@@ -80,9 +80,15 @@ def test_mezo_counts_a_decision_as_often_as_its_weight(
     def worths(batch: DecisionBatch) -> np.ndarray:
         learner: Any = make_learner("mezo", objective=objective, steps=1)
         seen: list[np.ndarray] = []
-        monkeypatch.setattr(learner, "_step", lambda batch, scorer, worth: seen.append(worth) or 0.0)
-        with torch.inference_mode():
-            learner._learn(batch)
+
+        def stop(batch: DecisionBatch, scorer: Any, aim: Any) -> None:
+            seen.append(aim.worth)
+            raise StopIteration
+
+        monkeypatch.setattr("olal.learners.mezo.make_batch", lambda *_, **__: batch)
+        monkeypatch.setattr(learner, "_step", stop)
+        with torch.inference_mode(), pytest.raises(StopIteration):
+            learner.learn([])
         return seen[0]
 
     plain = worths(replace(weighted, weights=np.ones(len(weighted))))
