@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import ray
 from _scripted import ScriptedEngine, ScriptedLearner, SlowEnv
+from numpy.typing import NDArray
 from ray.cluster_utils import Cluster
 from ray.exceptions import RayActorError
 
@@ -267,9 +268,15 @@ def _small_space() -> SeedSpace:
 
 def publish_whole(version: int) -> tuple[Any, ...]:
     """One 16 MB adapter in the object store."""
-    flat = np.full(space_16mb().layout.num_parameters, version, np.float32)
+    flat = _flat_16mb()
+    flat[-1] = version
     publisher: AdapterPublisher[Any] = AdapterPublisher(ray.put, snapshot_every=1)
     return publisher.publish(AdapterUpdate(version, "", flat), None)
+
+
+@cache
+def _flat_16mb() -> NDArray[np.float32]:
+    return np.ones(space_16mb().layout.num_parameters, np.float32)
 
 
 class DeltaPublisher:
