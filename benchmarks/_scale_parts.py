@@ -25,7 +25,6 @@ from olal.adapters import AdapterFollower, AdapterLayout, AdapterProof, AdapterP
 from olal.agents import PromptAgent
 from olal.config import RunConfig, load_config
 from olal.experiments.asynchronous import AsynchronousTraining, call_s
-from olal.experiments.build import build_network
 from olal.experiments.build_replay import build_replay
 from olal.experiments.cluster import NAMESPACE, Placement
 from olal.experiments.crew import Crew, Parts
@@ -33,7 +32,6 @@ from olal.experiments.incidents import Incidents
 from olal.experiments.interrupt import Interrupt
 from olal.experiments.run_directory import RunDirectory
 from olal.experiments.run_metrics import RunMetrics
-from olal.models.probe import probe_logprob
 from olal.replay import EpisodeRecord
 from olal.rollout import AdaptiveConcurrency, Collector, Deadlines, EpisodeStream, RolloutWorker
 from olal.types import AdapterUpdate
@@ -152,7 +150,10 @@ def running_crew(directory: Path, workers: int) -> Iterator[CountingTraining]:
 
 
 def scripted_parts(config: RunConfig, run: RunDirectory) -> Parts:
-    """Parts that need no model in the workers."""
+    """Parts that need no model in the workers; this process alone loads one, for the proof, and the learner's."""
+    from olal.experiments.build import build_network
+    from olal.models.probe import probe_logprob
+
     network = build_network(config)
     bank = network.bank
     digest = bank.layout.digest(bank.initial)
