@@ -60,9 +60,7 @@ def test_a_killed_run_goes_on_with_its_log_and_every_version_is_rebuilt(start, o
     assert [delta.digest for delta in deltas] == [row["adapter_digest"] for row in rows]
     assert {row["extra"]["published_bytes"] for row in rows} == {12.0 * 16 + 48}
     assert {row["extra"]["adapter_mismatches"] for row in rows} == {0.0}
-    assert [row["extra"]["adapter_snapshots"] for row in metrics(whole)] == [
-        0.0
-    ] * 5  # all start untrained
+    assert [row["extra"]["adapter_snapshots"] for row in metrics(whole)] == [0.0] * 5  # all start untrained
 
     for version in (2, 3):
         out = tmp_path / f"v{version}"
