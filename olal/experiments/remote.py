@@ -41,7 +41,7 @@ def fetch(refs: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
 
 def translated(error: BaseException) -> OlalError:
     """What Ray raised, as one of olal's errors."""
-    if isinstance(error, OlalError):
+    if isinstance(error, OlalError) and not isinstance(error, RayTaskError):  # Ray raises what is both, in many lines
         return error
     if isinstance(error, RayTaskError):
         cause = error.cause if isinstance(error.cause, Exception) else error
