@@ -10,70 +10,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
+from run_state import adapter_digest, await_all_pids, await_status, check_books, lines, pid_of, pids
 
 CONFIG = Path(__file__).parents[2] / "configs" / "gridworld.yaml"
 SMALL = ("--workers", 2, "--set", "training.checkpoint_every=3", "--set", "evaluation.episodes=8")
-
-
-def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def adapter_digest(run: Path) -> str:
-    checkpoint = sorted((run / "checkpoints").iterdir())[-1]
-    return json.loads((checkpoint / "state.json").read_text())["adapter_digest"]
-
-
-def status(run: Path) -> dict:
-    try:
-        return json.loads((run / "status.json").read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def await_status(run: Path, process, is_right, timeout_s: float = 120) -> dict:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and process.poll() is None:
-        found = status(run)
-        if found and is_right(found):
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{run} never came to the state that was waited for: {status(run)}")
-
-
-def pid_of(found: dict, role: str) -> int:
-    return next(row["pid"] for row in found["workers"] if row["pid"]) if role == "rollout" else found["pids"][role]
-
-
-def trained_once(run: Path) -> set[int]:
-    """Replays ledger.jsonl by its own rules; fails where an episode is trained twice on one line of versions."""
-    trained: dict[int, int] = {}
-    for event in lines(run / "ledger.jsonl"):
-        if event["event"] == "trained":
-            assert not trained.keys() & set(event["ids"])
-            trained |= dict.fromkeys(event["ids"], event["version"])
-        if event["event"] == "rewound":
-            trained = {
-                number: version
-                for number, version in trained.items()
-                if version <= event["version"] and number < event["next_episode"]
-            }
-    return set(trained)
-
-
-def check_books(olal, run: Path, *, all_trained: bool) -> None:
-    [told] = [json.loads(line) for line in olal("status", run, "--json").lines]
-    balance = told["balance"]
-    assert told["state"] == "finished"
-    assert balance["in_flight"] == 0
-    assert balance["handed_out"] == balance["trained"] + balance["dropped"] + balance["buffered"]
-    assert balance["trained"] == len(trained_once(run))
-    if all_trained:
-        assert trained_once(run) == set(range(balance["handed_out"]))
 
 
 @pytest.mark.timeout(400)
@@ -156,11 +99,3 @@ def test_workers_come_and_go_while_a_run_goes_on(start, olal, head, tmp_path):
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert not [event for event in lines(run / "events.jsonl") if event["kind"] == "restart"]
-
-
-def pids(told: dict) -> set[int]:
-    return {row["pid"] for row in told["workers"] if row["pid"]}
-
-
-def await_all_pids(run: Path, process, count: int) -> dict:
-    return await_status(run, process, lambda told: len(pids(told)) == count)
