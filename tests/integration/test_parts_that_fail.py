@@ -1,4 +1,4 @@
-"""Environments and engines that fail while a run goes on, and commands that get in each other's way, on real Ray.
+"""Environments, engines and disks that fail while a run goes on, and commands in each other's way, on real Ray.
 
 Pinned: a run outlives what a part of it does wrong, tells it, ends with every episode accounted for once and leaves no
 process behind; what cannot be outlived ends the run with one line.
@@ -7,6 +7,7 @@ process behind; what cannot be outlived ends the run with one line.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -218,3 +219,46 @@ def test_of_two_commands_for_one_run_the_second_is_refused_and_the_first_goes_on
     assert winner.returncode == 0, errors
     check_books(olal, run, all_trained=True)
     check_nobody_left(run)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A directory on a file system of its own that holds 6 MB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", path], check=False).returncode:
+        pytest.skip("only root may mount a file system")
+    yield path
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all the room there is."""
+    ballast = disk / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1024))
+        except OSError:
+            return ballast
+
+
+def test_a_run_outlives_a_full_disk_and_writes_again_once_there_is_room(start, olal, head, small_disk):
+    run = small_disk / "full"
+    process = start("launch", *GRID, "--address", head, "--updates", 12, "--run-dir", run)
+    await_status(run, process, lambda told: told["version"] >= 1)
+    ballast = fill(small_disk)
+    out, needed = "", {"checkpoint_failed", "episodes_not_written", "metrics_not_written"}
+    while needed:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        out += line
+        needed = {alarm for alarm in needed if f"ALARM {alarm}" not in out}
+    ballast.unlink()
+    _, errors = process.communicate(timeout=280)
+
+    assert process.returncode == 0, errors
+    assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 13))
+    assert (run / "checkpoints" / "step-00000012" / "COMMIT").is_file()
+    assert "checkpoint_failed" in kinds(run)
+    check_books(olal, run, all_trained=True)
