@@ -11,12 +11,11 @@ use (`admission`), and the buffer drops what is too old when its turn comes.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import Any
 
 from olal.actors import LearnerReport, ReplayStatus, RolloutReport
 from olal.experiments.seeds import training_tasks
-from olal.experiments.share_players import MOST_DEATHS
+from olal.experiments.suspects import Suspects
 from olal.experiments.task_source import TaskSource, admission
 from olal.experiments.training import Training
 from olal.experiments.worker_pool import Answer, Worker, note_refusal
@@ -36,13 +35,13 @@ class AsynchronousTraining(Training):
     _update_began: float = 0.0
     _learner_busy_s: float = 0.0
     _row_began: float = 0.0
-    _deaths: Counter[int]
+    _suspects: Suspects
     _replay: ReplayStatus
 
     def started_again(self, present: LearnerReport) -> None:
         """Every episode that is in nobody's books is handed out again, before any new one."""
         self._update, self._learner_busy_s, self._row_began = None, 0.0, time.monotonic()
-        self._deaths = Counter()
+        self._suspects = Suspects()
         self._replay = self.crew.replay_status()
         handed_out = max(self.counters.next_episode, self._replay.next_unknown)
         self._source = TaskSource(self._task, group_size=self._group_size)
@@ -116,9 +115,13 @@ class AsynchronousTraining(Training):
         allowed = self._allowed(present)
         for place, worker in enumerate(idle):
             share = -(-allowed // (len(idle) - place))
-            wanted = self._group_size if worker.report is None else worker.report.wanted
-            is_staying = worker.state == "ready"
-            tasks = self._source.take(min(share, wanted)) if is_staying and share and wanted else []
+            wanted = min(share, self._group_size if worker.report is None else worker.report.wanted)
+            limit = self._suspects.limit(self._source.next_again)
+            if limit is not None:
+                wanted = min(wanted, 0 if worker.tasks else limit)
+            if worker.state != "ready" or self._suspects.are_among(worker.tasks):
+                wanted = 0
+            tasks = self._source.take(wanted) if wanted else []
             allowed = max(allowed - len(tasks), 0)
             self.crew.pool.call(
                 worker,
@@ -158,19 +161,18 @@ class AsynchronousTraining(Training):
             self.watch.progress()
         for receipt in report.receipts:
             self._replay = receipt.status
+            self._suspects.cleared(receipt.taken)
         note_refusal(self.crew.pool, answer.worker, report)
         if answer.worker.state == "leaving" and not report.holding:
             self._source.put_back(task.episode_id for task in self.crew.pool.dismiss(answer.worker))
 
     def _survivors(self, answer: Answer) -> list[int]:
-        """Lost episodes that are to be played again; one that was there when several processes died is given up."""
-        if answer.kind != "died":
-            return [task.episode_id for task in answer.lost]
-        self._deaths.update(task.episode_id for task in answer.lost)
-        fatal = [task.episode_id for task in answer.lost if self._deaths[task.episode_id] >= MOST_DEATHS]
-        if fatal:
-            self.give_up(fatal)
-        return [task.episode_id for task in answer.lost if task.episode_id not in fatal]
+        """Lost episodes that are to be played again; one that kills whoever plays it is given up."""
+        lost = [task.episode_id for task in answer.lost]
+        guilty = self._suspects.died(lost) if answer.kind == "died" else []
+        if guilty:
+            self.give_up(guilty)
+        return [number for number in lost if number not in guilty]
 
     @property
     def _most_silent_s(self) -> float:

@@ -32,6 +32,11 @@ class TaskSource:
         """Numbers that must be handed out again."""
         return len(self._again)
 
+    @property
+    def next_again(self) -> int | None:
+        """The number that is handed out again next; None where there is none."""
+        return self._again[0] if self._again else None
+
     def put_back(self, numbers: Iterable[int]) -> None:
         """Hand these out again, the lowest first; one that waits already is not doubled."""
         waiting = set(self._again)

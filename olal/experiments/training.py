@@ -21,7 +21,6 @@ from olal.experiments.interrupt import Interrupt
 from olal.experiments.progress import Progress
 from olal.experiments.run_directory import RunDirectory
 from olal.experiments.run_metrics import RunMetrics
-from olal.experiments.share_players import MOST_DEATHS
 from olal.experiments.stall_watch import StallWatch
 from olal.experiments.update_log import Counters, UpdateLog
 
@@ -178,9 +177,9 @@ class Training(ABC):
             RunFailed: it was so with all of the last episodes.
         """
         self.crew.give_up(ids, "killed_workers")
-        line = f"episodes {list(ids)} were given up: {MOST_DEATHS} workers died of them"
+        line = f"episodes {list(ids)} were given up: workers died of them, one after the other"
         self.incidents.alarm("killed_workers", line)
-        self.count_failures([f"{MOST_DEATHS} workers died of it"] * len(ids))
+        self.count_failures(["workers died of it, one after the other"] * len(ids))
 
     def count_failures(self, errors: Sequence[str]) -> None:
         """Count episodes that failed through the environment: a few are told, too many end the run.
