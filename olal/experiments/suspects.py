@@ -1,8 +1,8 @@
 """Suspects: which episode it is that kills workers, found by playing those that were there in ever smaller company.
 
-    160 in hand, worker dies ─▶ again, together ─▶ worker dies ─▶ again in shares of 40 ─▶ ... ─▶ one alone: it is it
+    160 in hand, three deaths ─▶ again in shares of 16 ─▶ a death ─▶ of 4 ─▶ a death ─▶ alone, two deaths: it is it
 
-A worker that was killed for another reason thus costs no episode: it would have to happen to each of them alone.
+A worker that was killed for another reason thus costs no episode: it would have to happen to one of them seven times.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-_FIRST_SUSPICION, _LEAST_DEATHS, _NARROWED = 2, 3, 4
+_COMPANY = {3: 16, 4: 4}
+"""Deaths that an episode was there at to how many may be played together then; at more it is played alone."""
+_DEATHS_ALONE = 2
 
 
 class Suspects:
@@ -19,40 +21,41 @@ class Suspects:
     def __init__(self) -> None:
         """Suspect nobody."""
         self._deaths: Counter[int] = Counter()
-        self._company: dict[int, int] = {}
+        self._deaths_alone: Counter[int] = Counter()
 
     def died(self, numbers: Sequence[int]) -> list[int]:
         """Take note of what a worker had in hand when it died.
 
         Returns:
-            The one that is guilty, if there is one: it was there three times, and alone the last time.
+            The one that is guilty, if there is one: it was alone in hand at two deaths.
 
         >>> suspects = Suspects()
-        >>> [suspects.died(numbers) for numbers in ([1, 2, 3], [1, 2], [2], [2])]
-        [[], [], [2], [2]]
+        >>> [suspects.died(numbers) for numbers in ([1, 2, 3], [2], [2])]
+        [[], [], [2]]
         """
         self._deaths.update(numbers)
-        self._company |= dict.fromkeys(numbers, len(numbers))
-        return [number for number in numbers if len(numbers) == 1 and self._deaths[number] >= _LEAST_DEATHS]
+        if len(numbers) > 1:
+            return []
+        self._deaths_alone.update(numbers)
+        return [number for number in numbers if self._deaths_alone[number] >= _DEATHS_ALONE]
 
     def cleared(self, numbers: Iterable[int]) -> None:
         """These ended, and nobody died."""
         for number in numbers:
             self._deaths.pop(number, None)
-            self._company.pop(number, None)
+            self._deaths_alone.pop(number, None)
 
     def limit(self, number: int | None) -> int | None:
         """Most episodes that may be handed to a worker together with this one; None for any number.
 
         >>> suspects = Suspects()
-        >>> _ = suspects.died(range(40)), suspects.died(range(40))
+        >>> _ = [suspects.died(range(40)) for _ in range(3)]
         >>> suspects.limit(7), suspects.limit(50)
-        (10, None)
+        (16, None)
         """
-        if number is None or self._deaths[number] < _FIRST_SUSPICION:
-            return None
-        return max(1, self._company[number] // _NARROWED)
+        deaths = 0 if number is None else self._deaths[number]
+        return None if deaths < min(_COMPANY) else _COMPANY.get(deaths, 1)
 
     def are_among(self, numbers: Iterable[int]) -> bool:
         """Whether any of these must not get more company."""
-        return any(self._deaths[number] >= _FIRST_SUSPICION for number in numbers)
+        return any(self.limit(number) is not None for number in numbers)
