@@ -39,6 +39,7 @@ _ALARM = Label(
         "entropy_collapse",
         "kl_blow_up",
         "loss_plus_is_loss_minus",
+        "no_pair",
         "non_finite",
         "nothing_admitted",
         "ratio_not_one",

@@ -91,7 +91,8 @@ class CausalNetwork:
             mask[row, longest - length : longest + len(tokens)] = 1
         positions = torch.tensor(lengths)[:, None] + torch.arange(width)[None]
         wanted = [[len(tokens) - 1] for tokens in new] if wanted is None else wanted
-        places = torch.tensor([row * width + column for row, columns in enumerate(wanted) for column in columns])
+        chosen = [row * width + column for row, columns in enumerate(wanted) for column in columns]
+        places = torch.tensor(chosen, dtype=torch.long)  # there may be none
         cache = kv_room(past, longest, width)
         with self._only(places) as _:
             output = self._network(

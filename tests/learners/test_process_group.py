@@ -130,7 +130,7 @@ def learn_together(second: Second, parts: Parts, batches: tuple[Any, ...], netwo
     for batch in batches:
         metrics = learner.update(batch).metrics
     theirs, their_metrics = second.result()
-    assert_close(theirs, learner.checkpoint(), atol=0)
+    assert_close(theirs, learner.checkpoint(), atol=1e-12)  # sums of the ridge regression may round by thread
     assert metrics == their_metrics
     return learner, metrics
 

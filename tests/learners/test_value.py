@@ -64,7 +64,9 @@ def test_targets_are_the_returns_of_the_book(make_learner: Make, batch: Decision
 def test_the_critic_learns_and_the_actor_does_not(
     make_learner: Make, trajectories: list[Trajectory], batch: DecisionBatch, separate: bool
 ) -> None:
-    learner: Any = make_learner("value", gamma=0.9, epochs=30, minibatch_decisions=10**4, separate_critic=separate)
+    learner: Any = make_learner(
+        "value", gamma=0.9, epochs=30, max_staleness=9, minibatch_decisions=10**4, separate_critic=separate
+    )
     before = learner.current()
 
     steps = [learner.update(trajectories) for _ in range(6)]
