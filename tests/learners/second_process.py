@@ -33,7 +33,7 @@ class Order:
 
 
 def obey(order: Order, network: PolicyNetwork) -> Any:
-    group = ProcessGroup(order.meeting, timeout_s=30)
+    group = ProcessGroup(order.meeting, timeout_s=120)
     if order.then == "leave":
         group.close()
     elif order.then == "silent":
@@ -58,6 +58,7 @@ def main() -> None:
     pipe = Connection(int(sys.argv[1]))
     base = load_base_model("tiny", device="cpu")
     network = PolicyNetwork(base, LoraBank(base.network, rank=4, alpha=8.0, targets="all-linear", seed=0))
+    pipe.send("ready")
     while True:
         try:
             order = pipe.recv()

@@ -60,14 +60,14 @@ class Second:
     pipe: Any
     store: Any = None
 
-    def meet(self, *, timeout_s: float = 30, **order: Any) -> ProcessGroup:
+    def meet(self, *, timeout_s: float = 120, **order: Any) -> ProcessGroup:
         self.store = open_store(LOOPBACK)
         orders, port = sys.modules["second_process"], self.store.port
         self.pipe.send(orders.Order(Meeting(LOOPBACK, port, 1, 2, LOOPBACK), **order))
         return ProcessGroup(Meeting(LOOPBACK, port, 0, 2, LOOPBACK), timeout_s=timeout_s)
 
     def result(self) -> Any:
-        assert self.pipe.poll(60)
+        assert self.pipe.poll(120)
         found = self.pipe.recv()
         if isinstance(found, Exception):
             raise found
@@ -107,6 +107,8 @@ def second(started: list[Second]) -> Second:
             )
         )
         theirs.close()
+        assert started[-1].pipe.poll(200)  # importing torch takes its time
+        assert started[-1].result() == "ready"
     return started[-1]
 
 
