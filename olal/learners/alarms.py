@@ -22,6 +22,7 @@ LEAST_ENTROPY_SHARE = 0.01
 MOST_RATIO_ERROR = 0.01
 MOST_HALF_RATIO_ERROR = 0.5
 KL_BLOW_UP = 10.0
+_CHUNK = 1 << 18
 
 
 def non_finite(metrics: Mapping[str, float], arrays: Mapping[str, NDArray[Any]]) -> Alarms:
@@ -50,8 +51,12 @@ def below_rounding(
         mantissa_bits: of the number format: 23 for float32, 7 for bfloat16.
         steps: how many were made.
     """
-    usual = float(np.sqrt(np.square(before.astype(np.float64)).mean()))
-    if not steps or np.abs(after.astype(np.float64) - before).max() >= 0.5 * usual * 2.0**-mantissa_bits:
+    squares, furthest = 0.0, 0.0
+    for start in range(0, len(before), _CHUNK):  # as float64 whole, an adapter would cost more room than a model pass
+        old = before[start : start + _CHUNK].astype(np.float64)
+        squares += float(np.square(old).sum())
+        furthest = max(furthest, float(np.abs(after[start : start + _CHUNK] - old).max()))
+    if not steps or furthest >= 0.5 * math.sqrt(squares / len(before)) * 2.0**-mantissa_bits:
         return {}
     return {"update_below_rounding": "the update is below the weights' rounding step; raise learner.learning_rate"}
 

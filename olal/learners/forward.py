@@ -110,7 +110,7 @@ class ForwardLearner(ABC):
     def checkpoint(self) -> Checkpoint:
         """The adapter and the digests of what was published; a subclass adds its own."""
         state: dict[str, Any] = {"digests": {str(version): digest for version, digest in self._digests.items()}}
-        return Checkpoint(self.version, self._master.flat.copy(), {}, state)
+        return Checkpoint(self.version, self._master.flat, {}, state)  # a move makes another array of it
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`.
