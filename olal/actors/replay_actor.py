@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from olal.actors.reports import DeliveryReceipt, ReplayStatus
 from olal.adapters import AdapterProof
@@ -76,9 +77,9 @@ class ReplayActor:
         """Settle episodes that will never come."""
         self._buffer.drop(ids, reason, groups)
 
-    def sealable(self, version: int) -> list[str]:
+    def sealable(self, version: int) -> list[Path]:
         """Segments that nothing can change any more, once `version` is in a checkpoint."""
-        return [str(path) for path in self._buffer.sealable(version)]
+        return self._buffer.sealable(version)
 
     def status(self) -> ReplayStatus:
         """Fill and books."""

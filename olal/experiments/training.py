@@ -13,18 +13,19 @@ import ray
 
 from olal.actors import LearnerReport, ReplayStatus
 from olal.config import RunConfig
-from olal.errors import ProcessLost, RunFailed
+from olal.errors import OlalError, ProcessLost, RunFailed
 from olal.experiments.control import RunControl
 from olal.experiments.crew import Crew
 from olal.experiments.incidents import Incidents
 from olal.experiments.interrupt import Interrupt
 from olal.experiments.progress import Progress
+from olal.experiments.remote import fetch
 from olal.experiments.run_directory import RunDirectory
 from olal.experiments.run_metrics import RunMetrics
 from olal.experiments.stall_watch import StallWatch
 from olal.experiments.update_log import Counters, UpdateLog
 
-_LOUD_SHARE = 0.1
+_LOUD_SHARE, _SEAL_S = 0.1, 20.0
 _NOTE_S = 1.0
 """Seconds between two looks at every worker for the meters, which cost more than all else a turn does."""
 
@@ -95,7 +96,9 @@ class Training(ABC):
 
     def finish(self, present: LearnerReport) -> None:
         """Close the books after the last update."""
-        ray.wait(self._sealing, num_returns=len(self._sealing), timeout=30) if self._sealing else None
+        if not self.interrupt.is_requested:  # whoever interrupts does not want to wait
+            self._seal(timeout_s=_SEAL_S)
+            self._seal(timeout_s=_SEAL_S)  # what was full only at the end
         self.tell_state(present, "interrupted" if self.interrupt.is_requested else "finished", at_once=True)
 
     def _continue(self, counters: Mapping[str, Any]) -> LearnerReport:
@@ -124,7 +127,20 @@ class Training(ABC):
             return
         self._saved_version = present.version
         self.measured.checkpointed(time.monotonic() - started)
-        self._sealing = [*ray.wait(self._sealing, timeout=0)[1], *self.crew.seal_segments(present.version)]
+        self._seal(timeout_s=0)
+
+    def _seal(self, timeout_s: float) -> None:
+        """Let full segments of episodes become Parquet, a batch of them at a time."""
+        if self._sealing:
+            done, self._sealing = ray.wait(self._sealing, num_returns=len(self._sealing), timeout=timeout_s)
+            try:
+                fetch(done)
+            except OlalError as error:
+                self.incidents.alarm_once("segments_not_sealed", f"episodes stay as JSON lines: {error}")
+        if not self._sealing and self._saved_version >= 0:
+            self._sealing = self.crew.seal_segments(self._saved_version)
+            if timeout_s and self._sealing:
+                ray.wait(self._sealing, num_returns=len(self._sealing), timeout=timeout_s)
 
     def note_update(
         self, present: LearnerReport, replay: ReplayStatus, duration_s: float, extra: Mapping[str, float]
