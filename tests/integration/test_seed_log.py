@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on_with_its_log_and_every_version_is_rebuilt(start, o
     rows = metrics(broken)
     assert [delta.version for delta in deltas] == [row["version"] for row in rows] == [1, 2, 3, 4, 5]
     assert [delta.digest for delta in deltas] == [row["adapter_digest"] for row in rows]
-    assert {row["extra"]["published_bytes"] for row in rows} == {12.0 * 16 + 48}
+    assert {row["extra"]["published_bytes"] for row in rows} == {12.0 * 32 + 48}
     assert {row["extra"]["adapter_mismatches"] for row in rows} == {0.0}
     assert [row["extra"]["adapter_snapshots"] for row in metrics(whole)] == [0.0] * 5  # all start untrained
 
