@@ -223,10 +223,13 @@ def test_of_two_commands_for_one_run_the_second_is_refused_and_the_first_goes_on
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A directory on a file system of its own that holds 6 MB."""
+    """A directory on a file system of its own that holds 32 MB."""
     path = tmp_path / "disk"
     path.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", path], check=False).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", path], check=False).returncode
+    ):
         pytest.skip("only root may mount a file system")
     yield path
     subprocess.run(["umount", "-l", path], check=True)
@@ -245,7 +248,7 @@ def fill(disk: Path) -> Path:
 
 def test_a_run_outlives_a_full_disk_and_writes_again_once_there_is_room(start, olal, head, small_disk):
     run = small_disk / "full"
-    process = start("launch", *GRID, "--address", head, "--updates", 12, "--run-dir", run)
+    process = start("launch", *GRID, "--address", head, "--updates", 40, "--run-dir", run)
     await_status(run, process, lambda told: told["version"] >= 1)
     ballast = fill(small_disk)
     out, needed = "", {"checkpoint_failed", "episodes_not_written", "metrics_not_written"}
@@ -258,7 +261,7 @@ def test_a_run_outlives_a_full_disk_and_writes_again_once_there_is_room(start, o
     _, errors = process.communicate(timeout=280)
 
     assert process.returncode == 0, errors
-    assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 13))
-    assert (run / "checkpoints" / "step-00000012" / "COMMIT").is_file()
+    assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 41))
+    assert (run / "checkpoints" / "step-00000040" / "COMMIT").is_file()
     assert "checkpoint_failed" in kinds(run)
     check_books(olal, run, all_trained=True)
