@@ -21,7 +21,15 @@ from ray.cluster_utils import Cluster
 from ray.exceptions import RayActorError
 
 from olal.actors import LearnerReport, RayMeter, ReplayActor, RolloutReport
-from olal.adapters import AdapterFollower, AdapterLayout, AdapterProof, AdapterPublisher, SeedMaster, SeedSpace
+from olal.adapters import (
+    AdapterFollower,
+    AdapterLayout,
+    AdapterProof,
+    AdapterPublisher,
+    Publication,
+    SeedMaster,
+    SeedSpace,
+)
 from olal.agents import PromptAgent
 from olal.config import RunConfig, load_config
 from olal.experiments.asynchronous import AsynchronousTraining, call_s
@@ -290,12 +298,15 @@ class DeltaPublisher:
         self._publisher.publish(self._master.current(), None)
 
     def publish(self, version: int) -> tuple[Any, ...]:
-        """The next update."""
+        """The next update, as it is sent to a worker that has the one before."""
         random = np.random.default_rng(version)
         self._master.begin()
         self._master.move(random.integers(0, 2**63, 64, dtype=np.uint64), random.standard_normal(64))
+        before = AdapterProof(self._master.version, self._master.current().digest, 0.0)
         delta = self._master.commit()
-        return self._publisher.publish(self._master.current(), delta)
+        present = self._master.current()
+        published = self._publisher.publish(present, delta)
+        return Publication(AdapterProof(present.version, present.digest, 0.0), published).to(before).references
 
 
 def node_loss_noticed_s() -> float:

@@ -8,7 +8,7 @@ from olal.adapters.layout import AdapterLayout
 from olal.adapters.members import Line, Members
 from olal.adapters.noise import NOISE_VERSION, rademacher
 from olal.adapters.peft_directory import read_peft_directory, write_peft_directory
-from olal.adapters.publisher import AdapterPublisher
+from olal.adapters.publisher import AdapterPublisher, Stored
 from olal.adapters.seed_log import SeedLog, SeedLogContent, read_seed_log
 from olal.adapters.seed_master import SeedMaster
 from olal.adapters.seed_space import SeedSpace, make_records
@@ -30,6 +30,7 @@ __all__ = [
     "SeedLogContent",
     "SeedMaster",
     "SeedSpace",
+    "Stored",
     "Subspace",
     "SubspaceKind",
     "complete_checkpoints",

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from olal.adapters.delta_bytes import decode_delta
+
 _PROMPT_TOKENS, _SCORED_TOKENS = 24, 8
 
 
@@ -57,6 +59,24 @@ class Publication:
     def version(self) -> int:
         """Policy version on offer."""
         return self.proof.version
+
+    def to(self, holder: AdapterProof | None) -> Publication:
+        """What of it must be sent to someone who has an adapter; references cost more to send than a small update.
+
+        >>> publication = Publication(AdapterProof(3, "d3", -5.0), ("whole",))
+        >>> publication.to(AdapterProof(3, "d3", -5.0)).references
+        ()
+        >>> publication.to(AdapterProof(2, "d2", -5.1)).references
+        ('whole',)
+        """
+        if holder is None:
+            return self
+        if (holder.version, holder.digest) == (self.proof.version, self.proof.digest):
+            return Publication(self.proof, ())
+        newest = self.references[-1]
+        if isinstance(newest, bytes) and decode_delta(newest).parent_digest == holder.digest:
+            return Publication(self.proof, (newest,))
+        return self
 
 
 def probe_tokens(vocabulary_size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

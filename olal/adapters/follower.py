@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from olal.adapters.delta_bytes import decode_delta
+from olal.adapters.publisher import Stored
 from olal.adapters.seed_space import SeedSpace
 from olal.errors import AdapterMismatch
 from olal.types import AdapterDelta, AdapterUpdate, Perturbation
@@ -39,13 +40,15 @@ class FollowerCounts:
 class AdapterFollower:
     """The adapter of one worker.
 
-    What is published for version v is a list: a whole adapter, then as bytes the deltas of the latest versions, v last.
+    What is published for version v is a whole adapter, the deltas of the last versions, and the newest delta itself:
 
-        [snapshot of version s,  delta s-1,  delta s,  delta s+1,  ...,  delta v]
-                                                                         a worker at v-1 fetches this alone
-         anyone else fetches this, and what comes after s
+        (-> snapshot of version s,  -> [delta u, ..., delta v],  delta v)
+                                                                 a worker at v-1 needs this alone, and fetches nothing
+                                    a worker at u-1 or later fetches these
+         anyone else fetches this too
 
-    A learner that has no deltas publishes the whole adapter alone.
+    A learner that has no deltas publishes the whole adapter alone. Who is known to have v-1 may be sent the newest
+    delta alone, and who is known to have v nothing at all; where that was an error, the follower stays where it is.
     """
 
     def __init__(self, space: SeedSpace) -> None:
@@ -59,48 +62,69 @@ class AdapterFollower:
         self.present = AdapterUpdate(0, self.space.anchor_digest, self.space.anchor)
 
     def load(
-        self, published: Sequence[Reference], fetch: Callable[[Reference], AdapterUpdate | bytes]
+        self,
+        published: Sequence[Reference | bytes],
+        fetch: Callable[[Reference], Stored],
     ) -> AdapterUpdate:
         """Come to the version that was published last.
 
         Args:
-            published: references to a whole adapter and to deltas.
+            published: see the class; `->` is a reference.
             fetch: gets what a reference stands for.
 
         Raises:
             AdapterMismatch: records lead to another adapter here than at the learner, even from its own snapshot.
         """
-        if len(published) > 1:
-            newest = self._decode(published[-1], fetch)
-            if newest.digest == self.present.digest and newest.version == self.present.version:
+        if not published:
+            return self.present
+        *earlier, newest = published
+        if not isinstance(newest, bytes):
+            return self._take(newest, fetch)
+        delta = self._decode(newest)
+        if (delta.version, delta.digest) == (self.present.version, self.present.digest):
+            return self.present
+        whole, tail = earlier or (None, None)
+        before, deltas = self.present, [delta]
+        if tail is not None and not self._is_next(delta):
+            deltas = self._tail(tail, fetch)
+        try:
+            if self._follow_all(deltas):
                 return self.present
-            if newest.parent_digest == self.present.digest and newest.version == self.present.version + 1:
-                try:
-                    return self._follow(newest)
-                except AdapterMismatch as error:
-                    self.counts.mismatches += 1
-                    _log.warning("%s; taking a snapshot", error)
-        return self._catch_up(published, fetch)
+        except AdapterMismatch as error:
+            self.counts.mismatches += 1
+            _log.warning("%s; taking a snapshot", error)
+            self.present = before
+        if whole is None or tail is None:
+            return self.present
+        self._take(whole, fetch)
+        for later in deltas if len(deltas) > 1 else self._tail(tail, fetch):
+            if later.version > self.present.version:
+                self._follow(later)
+        return self.present
 
     def member(self, perturbation: Perturbation) -> AdapterUpdate:
         """The present adapter moved by one record, and not for good."""
         flat = self.space.moved(self.present.flat, perturbation.record)
         return AdapterUpdate(self.present.version, self.space.layout.digest(flat), flat)
 
-    def _catch_up(
-        self, published: Sequence[Reference], fetch: Callable[[Reference], AdapterUpdate | bytes]
-    ) -> AdapterUpdate:
-        snapshot = fetch(published[0])
+    def _is_next(self, delta: AdapterDelta) -> bool:
+        return delta.parent_digest == self.present.digest and delta.version == self.present.version + 1
+
+    def _follow_all(self, deltas: Sequence[AdapterDelta]) -> bool:
+        """Follow deltas from the one that starts at the present adapter; False where there is none."""
+        start = next((place for place, delta in enumerate(deltas) if self._is_next(delta)), None)
+        for delta in () if start is None else deltas[start:]:
+            self._follow(delta)
+        return start is not None
+
+    def _take(self, whole: Reference | bytes, fetch: Callable[[Reference], Stored]) -> AdapterUpdate:
+        snapshot = None if isinstance(whole, bytes) else fetch(whole)
         if not isinstance(snapshot, AdapterUpdate):
             raise AdapterMismatch("what is published must begin with a whole adapter")
         self.counts.snapshots += 1
         self.counts.num_bytes += snapshot.flat.nbytes
         self._check(snapshot.version, snapshot.digest, snapshot.flat)
         self.present = snapshot
-        for reference in published[1:]:
-            delta = self._decode(reference, fetch)
-            if delta.version > self.present.version:
-                self._follow(delta)
         return self.present
 
     def _follow(self, delta: AdapterDelta) -> AdapterUpdate:
@@ -121,9 +145,12 @@ class AdapterFollower:
         if found != digest:
             raise AdapterMismatch(f"adapter version {version} must have digest {digest}: {found}")
 
-    def _decode(self, reference: Reference, fetch: Callable[[Reference], AdapterUpdate | bytes]) -> AdapterDelta:
-        data = fetch(reference)
-        if not isinstance(data, bytes):
-            raise AdapterMismatch("after a whole adapter only deltas can be published")
+    def _tail(self, tail: Reference | bytes, fetch: Callable[[Reference], Stored]) -> list[AdapterDelta]:
+        deltas = None if isinstance(tail, bytes) else fetch(tail)
+        if not isinstance(deltas, tuple):
+            raise AdapterMismatch("after a whole adapter the deltas of the last versions must be published")
+        return [self._decode(data) for data in deltas]
+
+    def _decode(self, data: bytes) -> AdapterDelta:
         self.counts.num_bytes += len(data)
         return decode_delta(data)

@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from olal.actors import LearnerReport, ReplayStatus, RolloutReport
+from olal.adapters import AdapterProof
 from olal.experiments.seeds import training_tasks
 from olal.experiments.suspects import Suspects
 from olal.experiments.task_source import TaskSource, admission
@@ -128,7 +129,7 @@ class AsynchronousTraining(Training):
                 "work",
                 tasks,
                 self.crew.sampling,
-                present.publication,
+                present.publication.to(_proven(worker)),
                 self.crew.replay,
                 self.crew.epoch,
                 for_s=call_s(self.crew.pool.num_ready),
@@ -220,6 +221,10 @@ def call_s(workers: int) -> float:
     (0.25, 1.0, 64.0)
     """
     return max(_CALL_S, workers / _CALLS_PER_S)
+
+
+def _proven(worker: Worker) -> AdapterProof | None:
+    return None if worker.report is None or worker.must_reload or worker.is_stale else worker.report.proof
 
 
 def _doing(worker: Worker, now: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from olal.adapters import AdapterFollower, FollowerCounts
+from olal.adapters import AdapterFollower, FollowerCounts, Stored
 from olal.errors import ConfigError
 from olal.inference import Engine
 from olal.types import AdapterUpdate, EpisodeTask, Perturbation
@@ -58,13 +58,11 @@ class AdapterLeases:
         """Adapters loaded beside the engine's current one."""
         return len(self._loaded)
 
-    def follow(
-        self, published: Sequence[Reference], fetch: Callable[[Reference], AdapterUpdate | bytes]
-    ) -> FollowerCounts:
+    def follow(self, published: Sequence[Reference | bytes], fetch: Callable[[Reference], Stored]) -> FollowerCounts:
         """Let the episodes to come play under the adapter that was published last.
 
         Args:
-            published: references to a whole adapter and to the deltas after it.
+            published: as `AdapterPublisher` returns it.
             fetch: gets what a reference stands for.
 
         Raises:

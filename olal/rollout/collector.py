@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from olal.adapters import AdapterFollower, FollowerCounts
+from olal.adapters import AdapterFollower, FollowerCounts, Stored
 from olal.agents import PromptAgent
 from olal.envs.base import Environment
 from olal.errors import ConfigError
@@ -100,13 +100,11 @@ class Collector:
         if update.digest != self._engine.adapter_digest or update.version != self._engine.adapter_version:
             self._engine.load_adapter(update)
 
-    def follow(
-        self, published: Sequence[Reference], fetch: Callable[[Reference], AdapterUpdate | bytes]
-    ) -> FollowerCounts:
+    def follow(self, published: Sequence[Reference | bytes], fetch: Callable[[Reference], Stored]) -> FollowerCounts:
         """Act from the next episode on under the adapter that was published last.
 
         Args:
-            published: references to a whole adapter and to the deltas after it.
+            published: as `AdapterPublisher` returns it.
             fetch: gets what a reference stands for.
 
         Returns:

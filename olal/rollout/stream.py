@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
-from olal.adapters import AdapterFollower, FollowerCounts
+from olal.adapters import AdapterFollower, FollowerCounts, Stored
 from olal.agents import PromptAgent
 from olal.envs.base import Environment
 from olal.errors import ConfigError, WorkerFailed
@@ -180,9 +180,7 @@ class EpisodeStream:
         self._queue.clear()
         return dropped
 
-    def follow(
-        self, published: Sequence[Reference], fetch: Callable[[Reference], AdapterUpdate | bytes]
-    ) -> FollowerCounts:
+    def follow(self, published: Sequence[Reference | bytes], fetch: Callable[[Reference], Stored]) -> FollowerCounts:
         """Let the episodes to come play under the adapter that was published last; see `Collector.follow`.
 
         Raises:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from olal.adapters import AdapterFollower, AdapterProof, FollowerCounts, Publication, probe_tokens
+from olal.adapters import AdapterFollower, AdapterProof, FollowerCounts, Publication, Stored, probe_tokens
 from olal.inference import Engine
 from olal.rollout.collector import Collector
 from olal.rollout.stream import EpisodeStream, InFlight
-from olal.types import AdapterUpdate, EpisodeTask, SamplingParams, ScoreRequest, Trajectory
+from olal.types import EpisodeTask, SamplingParams, ScoreRequest, Trajectory
 
 _REMEMBERED_PROOFS = 64
 _NAP_S = 0.1
@@ -76,7 +76,7 @@ class RolloutWorker:
     def follow(
         self,
         publication: Publication,
-        fetch: Callable[[Any], AdapterUpdate | bytes],
+        fetch: Callable[[Any], Stored],
         player: Collector | EpisodeStream,
         *,
         anew: bool = False,
@@ -84,7 +84,8 @@ class RolloutWorker:
         """Play from the next episode on under a published adapter.
 
         Args:
-            publication: the adapter on offer.
+            publication: the adapter on offer; what was left out of it, as this worker was believed to have it, and is
+                missing here all the same, leaves the worker with the adapter it has.
             fetch: gets what a reference stands for.
             player: who is going to play, the collector or the stream.
             anew: take the whole adapter and load it again, although one of this version was loaded. The stream does so
@@ -106,8 +107,9 @@ class RolloutWorker:
         offered = publication.proof
         if is_anew or (self.proof.version, self.proof.digest) != (offered.version, offered.digest):
             update = self._follower.load(publication.references, fetch)
-            player.load_adapter(update)
-            self.proof = self._prove(update.version, update.digest)
+            if is_anew or (update.version, update.digest) != (self.proof.version, self.proof.digest):
+                player.load_adapter(update)
+                self.proof = self._prove(update.version, update.digest)
         if is_anew:
             self._must_reload, waiting = False, self._later
             self._later = []

@@ -1,5 +1,6 @@
-"""Pinned: a worker that has the parent fetches the newest delta alone; a late one takes snapshot and tail; a digest
-that does not match is counted, said, and mended from the snapshot; where even that does not help, it is an error.
+"""Pinned: a worker that has the parent fetches nothing; one that is a few versions late fetches the tail, one that is
+many late snapshot and tail; a digest that does not match is counted, said, and mended from the snapshot; where even
+that does not help, it is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from olal.adapters import AdapterFollower, AdapterLayout, AdapterPublisher, FollowerCounts, SeedMaster, SeedSpace
+from olal.adapters import (
+    AdapterFollower,
+    AdapterLayout,
+    AdapterProof,
+    AdapterPublisher,
+    FollowerCounts,
+    Publication,
+    SeedMaster,
+    SeedSpace,
+)
 from olal.errors import AdapterMismatch
 from olal.types import AdapterUpdate, Perturbation
 
@@ -46,7 +56,7 @@ class Line:
             self.published = self.publisher.publish(self.master.current(), delta)
 
     def kinds_fetched(self) -> str:
-        kinds = "".join("s" if isinstance(self.store[i], AdapterUpdate) else "d" for i in self.fetched)
+        kinds = "".join("s" if isinstance(self.store[i], AdapterUpdate) else "t" for i in self.fetched)
         self.fetched.clear()
         return kinds
 
@@ -55,7 +65,7 @@ def worker(kind: Any = "full") -> AdapterFollower:
     return AdapterFollower(SeedSpace(LAYOUT, ANCHOR, subspace=kind))
 
 
-def test_a_worker_that_keeps_up_fetches_deltas_alone() -> None:
+def test_a_worker_that_keeps_up_fetches_nothing() -> None:
     line, follower = Line(), worker()
     for version in range(1, 12):
         line.advance()
@@ -64,22 +74,22 @@ def test_a_worker_that_keeps_up_fetches_deltas_alone() -> None:
 
         assert (loaded.version, loaded.digest) == (version, line.master.digest)
         assert loaded.flat.tobytes() == line.master.flat.tobytes()
-        assert line.kinds_fetched() == "d"
+        assert line.kinds_fetched() == ""
     assert follower.counts == FollowerCounts(rebuilt=11, num_bytes=11 * (36 + 48))
     assert line.publisher.num_bytes == 36 + 48
 
 
 @pytest.mark.parametrize("versions", range(2, 12))
-def test_a_late_worker_takes_a_snapshot_and_the_tail(versions: int) -> None:
+def test_a_late_worker_takes_the_tail_and_a_snapshot_where_that_does_not_reach_back(versions: int) -> None:
     line, follower = Line(snapshot_every=4), worker()
     line.advance(versions)
 
     loaded = follower.load(line.published, line.fetch)
 
     assert (loaded.version, loaded.digest) == (versions, line.master.digest)
-    assert follower.counts.snapshots == 1
-    assert follower.counts.rebuilt == versions % 4
-    assert len(line.published) <= 1 + 4
+    is_near = versions <= 4
+    assert line.kinds_fetched() == ("t" if is_near else "ts")
+    assert follower.counts.rebuilt == (versions if is_near else versions % 4)
 
 
 def test_a_worker_that_missed_versions_catches_up_and_then_keeps_up() -> None:
@@ -88,7 +98,7 @@ def test_a_worker_that_missed_versions_catches_up_and_then_keeps_up() -> None:
         line.advance(step)
         assert follower.load(line.published, line.fetch).digest == line.master.digest
 
-    assert follower.counts.snapshots == 2
+    assert follower.counts.snapshots == 1
 
 
 def test_what_is_there_already_is_not_fetched_again() -> None:
@@ -99,7 +109,7 @@ def test_what_is_there_already_is_not_fetched_again() -> None:
 
     follower.load(line.published, line.fetch)
 
-    assert line.kinds_fetched() == "d"
+    assert line.kinds_fetched() == ""
     assert follower.counts.rebuilt == 1
 
 
@@ -132,10 +142,26 @@ def test_a_worker_with_other_rules_refuses(caplog: pytest.LogCaptureFixture) -> 
     assert follower.counts.mismatches == 1
 
 
+def test_who_is_sent_the_newest_delta_alone_follows_it_or_stays_where_it_is() -> None:
+    line, near, far = Line(), worker(), worker()
+    line.advance()
+    near.load(line.published, line.fetch)
+    line.advance()
+    sent = Publication(AdapterProof(2, line.master.digest, 0.0), line.published).to(
+        AdapterProof(1, near.present.digest, 0.0)
+    )
+
+    assert near.load(sent.references, line.fetch).digest == line.master.digest
+    assert far.load(sent.references, line.fetch).version == 0
+    assert sent.to(sent.proof).references == ()
+    assert near.load((), line.fetch).version == 2
+    assert line.kinds_fetched() == ""
+
+
 def test_an_altered_snapshot_is_refused() -> None:
     line, follower = Line(), worker()
-    line.advance(2)
-    [place] = [i for i in line.published if isinstance(line.store[i], AdapterUpdate)]
+    line.advance(5)
+    [place] = [i for i in line.published if isinstance(i, int) and isinstance(line.store[i], AdapterUpdate)]
     line.store[place] = replace(line.store[place], flat=ANCHOR * 2)
 
     with pytest.raises(AdapterMismatch, match="must have digest"):
@@ -194,5 +220,5 @@ def test_a_stage_in_another_subspace_is_followed_and_so_is_one_without_seeds() -
     line.advance()
 
     assert follower.load(line.published, line.fetch).digest == line.master.digest
-    assert line.kinds_fetched() == "d"
+    assert line.kinds_fetched() == ""
     assert follower.counts.mismatches == 0

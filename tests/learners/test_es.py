@@ -292,7 +292,7 @@ def test_a_bandit_is_learned_from_returns_alone(collector: Collector, make_es: C
         returns.append(float(np.mean([trajectory.episode_return for trajectory in played])))
         step = learner.update(played)
         assert step.delta is not None
-        collector.follow([step.update, encode_delta(step.delta)], lambda thing: thing)
+        collector.follow([step.update, (encode_delta(step.delta),), encode_delta(step.delta)], lambda thing: thing)
 
     assert collector._engine.adapter_digest == learner.current().digest
     assert collector.follow([step.update], lambda thing: thing).rebuilt == 30
