@@ -209,9 +209,10 @@ class Crew:
                 self._incidents.restarted("learner", "learner", error)
                 is_told = True
             if self._learner_deaths >= _MOST_LEARNER_DEATHS:
+                further = f", then go on with `olal resume {self.run.path}`" if self.run.newest_checkpoint() else ""
                 raise RunFailed(
                     f"the learner died {self._learner_deaths} times in a row without an update; see its log under "
-                    f"`ray logs actor`, then go on with `olal resume {self.run.path}`: {error}"
+                    f"`ray logs actor`{further}: {error}"
                 ) from error
             try:
                 return self.restore()
@@ -311,11 +312,11 @@ class Crew:
         return fetch([self.replay.open_ids.remote(next_episode)])[0]
 
     def seal_segments(self, version: int) -> list[Any]:
-        """Begin to turn finished segments of episodes into Parquet, in processes of their own."""
-        from olal.replay import seal
+        """Begin to turn finished segments of episodes into Parquet, in one process of its own."""
+        from olal.replay import seal_all
 
-        task = ray.remote(num_cpus=0, max_retries=1)(seal)
-        return [task.remote(path) for path in fetch([self.replay.sealable.remote(version)])[0]]
+        paths = fetch([self.replay.sealable.remote(version)])[0]
+        return [ray.remote(num_cpus=0, max_retries=1)(seal_all).remote(paths)] if paths else []
 
 
 def _spawn(kind: type, name: str, share: tuple[float, float], *arguments: Any) -> Any:

@@ -40,6 +40,7 @@ class Worker:
         state: see the module's picture.
         call: the answer it owes; None where none is under way.
         since: when that call began.
+        pid: of the process that was ready last; one that was killed may still answer for a moment.
         tasks: episodes in its hands, by id.
         restarts: processes it has lost.
         failed_starts: times in a row that its process died before it was ready.
@@ -54,6 +55,7 @@ class Worker:
     state: State = "starting"
     call: Any = None
     since: float = 0.0
+    pid: int = 0
     tasks: dict[int, EpisodeTask] = field(default_factory=dict)
     restarts: int = 0
     failed_starts: int = 0
@@ -221,14 +223,14 @@ class WorkerPool:
             if not is_infrastructure(error) or isinstance(error, AdapterLost):
                 raise  # nothing that another process of this worker could do better
             if worker.state == "starting" and isinstance(error, ProcessRestarting) and self._may_still_start(worker):
-                time.sleep(_NAP_S)
-                worker.call = worker.actor.ready.remote()
-                return Answer(worker, "waits")
+                return self._ask_again(worker)
             if worker.state == "leaving":
                 return Answer(worker, "died", None, self.dismiss(worker), error)
             return Answer(worker, "died", None, self._lose(worker, error), error)
+        if worker.state == "starting" and result == worker.pid:
+            return self._ask_again(worker)
         if worker.state == "starting":
-            worker.state, worker.failed_starts = "ready", 0
+            worker.state, worker.failed_starts, worker.pid = "ready", 0, result
             return Answer(worker, "ready")
         if not isinstance(result, RolloutReport):
             worker.tasks = {}
@@ -241,6 +243,11 @@ class WorkerPool:
         if result.is_leaving:
             worker.state = "leaving"
         return Answer(worker, "done", result, lost)
+
+    def _ask_again(self, worker: Worker) -> Answer:
+        time.sleep(_NAP_S)
+        worker.call = worker.actor.ready.remote()
+        return Answer(worker, "waits")
 
     def _may_still_start(self, worker: Worker) -> bool:
         return self._clock() - worker.since < START_TIMEOUT_S

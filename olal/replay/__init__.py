@@ -10,7 +10,7 @@ from olal.replay.proof_book import ProofBook
 from olal.replay.read_ledger import read_ledger
 from olal.replay.record import EpisodeRecord, Leased, pack, record_of, unpack
 from olal.replay.sampler import Draw, Fifo, Sampler
-from olal.replay.sealed import seal
+from olal.replay.sealed import seal, seal_all
 from olal.replay.segment import read_episodes, read_segment, segments_in
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "read_segment",
     "record_of",
     "seal",
+    "seal_all",
     "segments_in",
     "to_json",
     "unpack",

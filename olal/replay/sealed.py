@@ -6,7 +6,7 @@ The only door to pyarrow. `datasets.load_dataset("parquet", ...)`, DuckDB or pan
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,11 @@ def seal(path: Path) -> Path:
     sync_directory(path.parent)
     path.unlink()
     return target
+
+
+def seal_all(paths: Sequence[Path]) -> list[Path]:
+    """`seal` one segment after the other; the first that cannot be sealed ends it."""
+    return [seal(path) for path in paths]
 
 
 def read_sealed(path: Path) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,17 @@ def test_sparkline_runs_from_least_to_greatest(values, curve):
 
 def test_long_curve_is_squeezed_to_its_width():
     assert len(sparkline([float(value) for value in range(1000)], width=20)) == 20
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_others_print_becomes_a_line_of_its_own(as_json):
+    stream = io.StringIO()
+    with open_progress(stream, as_json=as_json) as progress:
+        progress.status("starting Ray")
+        sys.stdout.write("\x1b[33m(raylet)\x1b[0m WARNING: 8 workers")
+        progress.status("loading models")
+        sys.stdout.write(" have been started\n\n")
+    sys.stdout.write("not ours\n")
+    lines = stream.getvalue().splitlines()
+    texts = [json.loads(line)["text"] for line in lines] if as_json else lines
+    assert texts == ["starting Ray", "loading models", "(raylet) WARNING: 8 workers have been started"]

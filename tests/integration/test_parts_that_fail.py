@@ -102,7 +102,8 @@ FAULTY = """
     def learner(make, fault):
         made = make()
         if fault == "learner":
-            made[0].update = lambda trajectories: os._exit(1)
+            update = made[0].update
+            made[0].update = lambda given: os._exit(1) if NOTE.exists() else (NOTE.touch(), update(given))[1]
         return made
 
     of = crew.Parts.of
@@ -153,7 +154,7 @@ def kinds(run: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("hostile")
-@pytest.mark.parametrize("mode", ["sync"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
 def test_an_environment_that_fails_in_every_way_costs_its_own_episodes_alone(mode, olal, head, tmp_path):
     run = tmp_path / f"hostile-{mode}"
     given = ("--env", "python:hostile:Hostile", "--mode", mode, "--set", "rollout.step_timeout_s=1")
@@ -172,8 +173,8 @@ def test_an_environment_that_fails_in_every_way_costs_its_own_episodes_alone(mod
 
 
 @pytest.mark.usefixtures("hostile")
-@pytest.mark.parametrize(("mode", "lost"), [("sync", 16)])
-def test_an_episode_that_kills_its_worker_is_given_up_after_three(mode, lost, olal, head, tmp_path):
+@pytest.mark.parametrize(("mode", "lost", "deaths"), [("sync", 16, 3), ("async", 1, 7)])
+def test_an_episode_that_kills_its_worker_is_given_up_in_the_end(mode, lost, deaths, olal, head, tmp_path):
     from olal.experiments.seeds import training_tasks
 
     run, seed = tmp_path / f"deadly-{mode}", training_tasks(0, 3, 1)[0].seed
@@ -182,10 +183,38 @@ def test_an_episode_that_kills_its_worker_is_given_up_after_three(mode, lost, ol
 
     assert result.code == 0, result.errors
     [told] = [json.loads(line) for line in olal("status", run, "--json").lines]
-    assert lost <= told["dropped"]["killed_workers"] <= 16
-    assert told["restarts"]["rollout"] == 3
+    assert told["dropped"]["killed_workers"] == lost
+    assert told["restarts"]["rollout"] == deaths
     assert "killed_workers" in kinds(run)
     check_books(olal, run, all_trained=False)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_an_engine_that_fails_is_replaced_and_its_episodes_are_played_again(mode, launch_faulty, olal, head, tmp_path):
+    run = tmp_path / f"engine-{mode}"
+    ended = launch_faulty("engine", *GRID, "--mode", mode, "--address", head, "--run-dir", run)
+
+    assert ended.returncode == 0, ended.stderr
+    [event] = [event for event in lines(run / "events.jsonl") if event["kind"] == "restart"]
+    assert "illegal memory access" in event["line"]
+    check_books(olal, run, all_trained=mode == "sync")
+    check_nobody_left(run)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_an_engine_that_did_not_take_an_adapter_is_believed_once_it_has(mode, launch_faulty, olal, head, tmp_path):
+    run = tmp_path / f"deaf-{mode}"
+    ended = launch_faulty(
+        "deaf once", *GRID, "--mode", mode, "--set", "learner.max_staleness=1", "--address", head, "--run-dir", run
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert kinds(run) == ["stale"]
+    if mode == "sync":
+        assert max(row["extra"]["max_logprob_gap"] for row in lines(run / "metrics.jsonl")) < 1e-3
+    [told] = [json.loads(line) for line in olal("status", run, "--json").lines]
+    assert told["refused"] > 0
+    check_books(olal, run, all_trained=mode == "sync")
 
 
 @pytest.mark.parametrize("mode", ["async"])
@@ -198,6 +227,19 @@ def test_an_engine_that_never_takes_an_adapter_ends_the_run_in_one_line(mode, la
     assert "engine and learner do not compute alike" in line
     acted = {episode.adapter_version for episode in read_episodes(run / "episodes")}
     assert acted == {0}
+    check_nobody_left(run)
+
+
+def test_a_learner_that_dies_at_every_update_is_given_up_in_one_line(launch_faulty, head, tmp_path):
+    run = tmp_path / "learner"
+    ended = launch_faulty("learner", *GRID, "--mode", "async", "--address", head, "--run-dir", run)
+
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert "the learner died 5 times in a row without an update" in line
+    assert f"olal resume {run}" in line
+    assert kinds(run).count("restart") == 5
+    assert [row["version"] for row in lines(run / "metrics.jsonl")] == [1]
     check_nobody_left(run)
 
 
@@ -264,4 +306,20 @@ def test_a_run_outlives_a_full_disk_and_writes_again_once_there_is_room(start, o
     assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 41))
     assert (run / "checkpoints" / "step-00000040" / "COMMIT").is_file()
     assert "checkpoint_failed" in kinds(run)
+    check_books(olal, run, all_trained=True)
+
+
+def test_a_seed_log_on_a_full_disk_ends_the_run_in_one_line_and_it_can_be_resumed(start, olal, head, small_disk):
+    run = small_disk / "seeds"
+    mezo = (*GRID, "--learner", "mezo", "--set", "learner.steps=1", "--updates", 60)
+    process = start("launch", *mezo, "--address", head, "--run-dir", run)
+    await_status(run, process, lambda told: told["version"] >= 1)
+    ballast = fill(small_disk)
+    _, errors = process.communicate(timeout=280)
+    ballast.unlink()
+
+    assert process.returncode == 1
+    [line] = errors.splitlines()
+    assert "cannot be published before its seeds are written" in line
+    assert olal("resume", run, "--address", head, timeout_s=280).code == 0
     check_books(olal, run, all_trained=True)
