@@ -195,8 +195,9 @@ def test_an_engine_that_fails_is_replaced_and_its_episodes_are_played_again(mode
     ended = launch_faulty("engine", *GRID, "--mode", mode, "--address", head, "--run-dir", run)
 
     assert ended.returncode == 0, ended.stderr
-    [event] = [event for event in lines(run / "events.jsonl") if event["kind"] == "restart"]
-    assert "illegal memory access" in event["line"]
+    first, *others = [event for event in lines(run / "events.jsonl") if event["kind"] == "restart"]
+    assert "illegal memory access" in first["line"]
+    assert all("actor was restarted" in event["line"] for event in others)  # Ray may tell of the same restart again
     check_books(olal, run, all_trained=mode == "sync")
     check_nobody_left(run)
 
