@@ -22,8 +22,8 @@ from olal.experiments.training import Training
 from olal.experiments.worker_pool import Answer, Worker, note_refusal
 from olal.types import EpisodeTask
 
-_CALL_S, _CALLS_PER_S = 0.25, 64.0
-"""Seconds that one call of a worker plays at least, and calls of all workers together that the driver wants at most."""
+_CALL_S, _LONGEST_CALL_S, _CALLS_PER_S = 0.25, 8.0, 64.0
+"""Seconds that one call of a worker plays at least and at most, and calls of all together that the driver wants."""
 _SILENT_S, _GRACE_S = 5.0, 60.0
 
 
@@ -112,8 +112,8 @@ class AsynchronousTraining(Training):
 
     def _feed(self, present: LearnerReport) -> None:
         """Call every worker that has no call under way, with as many tasks as it and the bounds allow."""
-        idle = self.crew.pool.idle()
-        allowed = self._allowed(present)
+        idle, allowed = self.crew.pool.idle(), self._allowed(present)
+        for_s = call_s(self.crew.pool.num_ready)
         for place, worker in enumerate(idle):
             share = -(-allowed // (len(idle) - place))
             wanted = min(share, self._group_size if worker.report is None else worker.report.wanted)
@@ -132,7 +132,7 @@ class AsynchronousTraining(Training):
                 present.publication.to(_proven(worker)),
                 self.crew.replay,
                 self.crew.epoch,
-                for_s=call_s(self.crew.pool.num_ready),
+                for_s=for_s,
                 anew=worker.must_reload,
             )
             worker.must_reload = False
@@ -217,10 +217,12 @@ class AsynchronousTraining(Training):
 def call_s(workers: int) -> float:
     """Seconds that one call of a worker plays: longer where there are many, so that the driver keeps up with all.
 
+    Not too long, as an adapter is taken between two calls.
+
     >>> call_s(2), call_s(64), call_s(4096)
-    (0.25, 1.0, 64.0)
+    (0.25, 1.0, 8.0)
     """
-    return max(_CALL_S, workers / _CALLS_PER_S)
+    return min(max(_CALL_S, workers / _CALLS_PER_S), _LONGEST_CALL_S)
 
 
 def _proven(worker: Worker) -> AdapterProof | None:
