@@ -84,7 +84,7 @@ class AdapterFollower:
         if (delta.version, delta.digest) == (self.present.version, self.present.digest):
             return self.present
         whole, tail = earlier or (None, None)
-        before, deltas = self.present, [delta]
+        deltas = [delta]
         if tail is not None and not self._is_next(delta):
             deltas = self._tail(tail, fetch)
         try:
@@ -93,7 +93,6 @@ class AdapterFollower:
         except AdapterMismatch as error:
             self.counts.mismatches += 1
             _log.warning("%s; taking a snapshot", error)
-            self.present = before
         if whole is None or tail is None:
             return self.present
         self._take(whole, fetch)
@@ -108,7 +107,7 @@ class AdapterFollower:
         return AdapterUpdate(self.present.version, self.space.layout.digest(flat), flat)
 
     def _is_next(self, delta: AdapterDelta) -> bool:
-        return delta.parent_digest == self.present.digest and delta.version == self.present.version + 1
+        return delta.parent_digest == self.present.digest
 
     def _follow_all(self, deltas: Sequence[AdapterDelta]) -> bool:
         """Follow deltas from the one that starts at the present adapter; False where there is none."""

@@ -142,6 +142,33 @@ def test_a_worker_with_other_rules_refuses(caplog: pytest.LogCaptureFixture) -> 
     assert follower.counts.mismatches == 1
 
 
+def test_an_update_that_moves_nothing_is_a_version_of_its_own() -> None:
+    line, follower = Line(), worker()
+    line.advance()
+    follower.load(line.published, line.fetch)
+    line.master.begin()
+    line.published = line.publisher.publish(line.master.current(), line.master.commit())
+
+    assert follower.load(line.published, line.fetch).version == 2
+    assert line.kinds_fetched() == ""
+
+
+def test_after_a_learner_went_back_its_former_deltas_lead_nobody_astray() -> None:
+    line, late = Line(), worker()
+    line.advance()
+    late.load(line.published, line.fetch)
+    state = line.master.version, line.master.flat
+    line.advance(2)
+    line.master.restore(*state)
+    line.published = line.publisher.publish(line.master.current(), None)
+    line.advance(3)
+    line.kinds_fetched()
+
+    assert late.load(line.published, line.fetch).digest == line.master.digest
+    assert line.kinds_fetched() == "t"
+    assert (late.counts.mismatches, late.counts.snapshots) == (0, 0)
+
+
 def test_who_is_sent_the_newest_delta_alone_follows_it_or_stays_where_it_is() -> None:
     line, near, far = Line(), worker(), worker()
     line.advance()
@@ -151,6 +178,9 @@ def test_who_is_sent_the_newest_delta_alone_follows_it_or_stays_where_it_is() ->
         AdapterProof(1, near.present.digest, 0.0)
     )
 
+    whole = Publication(sent.proof, line.published)
+    assert whole.to(AdapterProof(2, "another", 0.0)) is whole
+    assert whole.to(AdapterProof(0, far.present.digest, 0.0)) is whole
     assert near.load(sent.references, line.fetch).digest == line.master.digest
     assert far.load(sent.references, line.fetch).version == 0
     assert sent.to(sent.proof).references == ()

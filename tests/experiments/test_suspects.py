@@ -38,3 +38,17 @@ def test_the_one_that_kills_is_found_within_a_few_deaths():
 def test_where_workers_die_by_chance_hardly_an_episode_is_given_up():
     lost = [len(play(None, 0.4, seed=seed)[0]) for seed in range(20)]
     assert sum(lost) <= 0.005 * 20 * 300
+
+
+def test_who_ended_without_a_death_is_above_suspicion_again():
+    suspects = Suspects()
+    for _ in range(4):
+        suspects.died([1, 2])
+    suspects.died([1])
+    assert suspects.limit(1) == 1
+    suspects.cleared([1])
+    assert suspects.limit(1) is None
+    assert suspects.died([1]) == []
+    assert suspects.are_among([1, 2])
+    suspects.cleared([2])
+    assert not suspects.are_among([1, 2])

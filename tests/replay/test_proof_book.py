@@ -72,7 +72,11 @@ def test_what_a_full_disk_does_not_take_is_written_once_it_does(tmp_path, monkey
 
 def test_after_a_rewind_the_former_versions_count_no_more():
     made = book()
+    kept = AdapterProof(2, "d2", -4.0)
+    made.expect(kept)
     made.rewind(2)
+    assert made.disagreement([kept]) is None
     assert made.disagreement([RIGHT]) == (RIGHT, None)
+    assert not kept.agrees_with(AdapterProof(1, "d2", -4.0), tolerance=1e-3)
     made.expect(AdapterProof(3, "other", -6.0))
     assert made.disagreement([AdapterProof(3, "other", -6.0)]) is None

@@ -4,6 +4,8 @@ is halved when requests lose theirs; it never leaves its bounds, and settles nea
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,10 @@ def test_growth_that_gains_nothing_is_taken_back() -> None:
     assert seen[:4] == [16, 32, 64, 32]
     assert all(32 <= limit <= 36 for limit in seen[3:])
     assert seen.count(32) > 150
+    tries = [place for place, limit in enumerate(seen) if limit == 36]
+    pauses = [later - earlier for earlier, later in pairwise(tries)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= 64
 
 
 def test_it_settles_within_a_factor_of_two_above_the_knee() -> None:

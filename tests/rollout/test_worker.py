@@ -72,6 +72,15 @@ def test_an_engine_that_did_not_take_the_adapter_is_found_out_until_it_has(worke
     assert proof.agrees_with(published.proof, 1e-4)
 
 
+def test_a_version_that_was_made_again_is_proven_again(worker, published, tiny_learner, random_flat):
+    worker.follow(published, lambda reference: reference, worker.stream)
+    flat = random_flat(tiny_learner, seed=6, std=0.05)
+    update = AdapterUpdate(1, tiny_learner.bank.layout.digest(flat), flat)
+    again = Publication(AdapterProof(1, update.digest, probe_logprob(tiny_learner, update)), (update,))
+
+    assert worker.follow(again, lambda reference: reference, worker.stream).agrees_with(again.proof, 1e-4)
+
+
 def test_what_is_played_by_an_engine_that_did_not_take_the_adapter_ends_before_it_is_loaded_anew(worker, published):
     worker.engine.is_deaf = True
     worker.follow(published, lambda reference: reference, worker.stream)
