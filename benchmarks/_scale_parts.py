@@ -44,9 +44,21 @@ from olal.replay import EpisodeRecord
 from olal.rollout import AdaptiveConcurrency, Collector, Deadlines, EpisodeStream, RolloutWorker
 from olal.types import AdapterUpdate
 
-__all__ = ["PROOF", "DeltaPublisher", "Producer", "Receiver", "call_s", "cpu_of", "running_crew", "virtual_nodes"]
+__all__ = [
+    "PROOF",
+    "STEP_S",
+    "DeltaPublisher",
+    "Producer",
+    "Receiver",
+    "call_s",
+    "cpu_of",
+    "running_crew",
+    "virtual_nodes",
+]
 
 PROOF = AdapterProof(0, "0", 0.0)
+STEP_S = 0.02
+"""Mean seconds of an environment's step."""
 PARALLEL = 1
 """Episodes that one worker plays at once: one, so that the length of its steps bounds it and nothing else."""
 _QUIET = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
@@ -132,7 +144,7 @@ class _Silent:
 
 
 @contextlib.contextmanager
-def running_crew(directory: Path, workers: int) -> Iterator[CountingTraining]:
+def running_crew(directory: Path, workers: int, step_s: float = STEP_S) -> Iterator[CountingTraining]:
     """A crew around scripted parts, and the loop that drives it."""
     overrides = {
         "mode": "async",
@@ -146,7 +158,7 @@ def running_crew(directory: Path, workers: int) -> Iterator[CountingTraining]:
     run = RunDirectory.create(directory / f"scale-{workers}-{time.time_ns()}", config)
     incidents = Incidents(None, lambda line: print(line, flush=True), lambda role: None, lambda name: None)
     measured = RunMetrics(RayMeter(), "scale", "slow")
-    crew = Crew(config, Placement((0.0, 0.0), (0.0, 0.0)), run, incidents, scripted_parts(config, run))
+    crew = Crew(config, Placement((0.0, 0.0), (0.0, 0.0)), run, incidents, scripted_parts(config, run, step_s))
     crew.start(workers, lambda: False, wait_for_all=False)
     training = CountingTraining(config, crew, run, _Silent(), Interrupt(), incidents, measured)
     training.begin()
@@ -157,7 +169,7 @@ def running_crew(directory: Path, workers: int) -> Iterator[CountingTraining]:
             ray.kill(actor)
 
 
-def scripted_parts(config: RunConfig, run: RunDirectory) -> Parts:
+def scripted_parts(config: RunConfig, run: RunDirectory, step_s: float) -> Parts:
     """Parts that need no model in the workers; this process alone loads one, for the proof, and the learner's."""
     from olal.experiments.build import build_network
     from olal.models.probe import probe_logprob
@@ -174,7 +186,7 @@ def scripted_parts(config: RunConfig, run: RunDirectory) -> Parts:
         engine: Any = ScriptedEngine(digest, probe)
         follower = AdapterFollower(space)
         common: dict[str, Any] = {"worker": index, "follower": follower, "limits": Deadlines()}
-        made = SlowEnv, (lambda env: PromptAgent(env.instructions)), engine
+        made = partial(SlowEnv, step_s), (lambda env: PromptAgent(env.instructions)), engine
         stream = EpisodeStream(*made, **common, concurrency=AdaptiveConcurrency(PARALLEL, start=PARALLEL))
         return RolloutWorker(engine, Collector(*made, **common), stream, follower, size)
 

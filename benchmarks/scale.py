@@ -29,6 +29,7 @@ from typing import Any
 
 import _scale_parts as parts
 import numpy as np
+import psutil
 import ray
 from _queueing import Station, throughput
 from _report import Measurement, arguments, measure, report
@@ -47,6 +48,7 @@ class Rate:
         driver_s: processor seconds of the driver per episode.
         replay_s: processor seconds of the replay actor per episode.
         calls_per_s: calls of workers a second.
+        busy: share of this machine's processors that was busy.
     """
 
     workers: int
@@ -55,17 +57,20 @@ class Rate:
     driver_s: float
     replay_s: float
     calls_per_s: float
+    busy: float
 
 
-def measure_rate(workers: int, seconds: float) -> Rate:
+def measure_rate(workers: int, seconds: float, step_s: float = parts.STEP_S) -> Rate:
     """Let so many workers play for some seconds, after all of them have begun."""
-    with tempfile.TemporaryDirectory() as directory, parts.running_crew(Path(directory), workers) as training:
+    with tempfile.TemporaryDirectory() as directory, parts.running_crew(Path(directory), workers, step_s) as training:
         pool = training.crew.pool
         training.play_until(lambda: pool.num_ready == workers and all(w.report for w in pool.workers))
         training.play_for(2.0)
         pid = training.crew.replay_status().pid
         before, cpu, replay_cpu, began = training.counts(), time.process_time(), parts.cpu_of(pid), time.monotonic()
+        psutil.cpu_percent()
         training.play_for(seconds)
+        busy = psutil.cpu_percent() / 100
         elapsed = time.monotonic() - began
         done = training.counts() - before
         spent = time.process_time() - cpu, parts.cpu_of(pid) - replay_cpu
@@ -77,6 +82,7 @@ def measure_rate(workers: int, seconds: float) -> Rate:
         spent[0] / episodes,
         spent[1] / episodes,
         done.calls / elapsed,
+        busy,
     )
 
 
@@ -168,6 +174,7 @@ def main() -> None:
         rows += saturate(options.seconds)
         rates = [measure_rate(n, options.seconds * (4 if n == 1 else 1)) for n in options.counts]
         rows += scale(rates)
+        rows += slower_steps(max(options.counts), options.seconds)
         rows.append(measure("rollout_recovery_s", recovery_s(), "s", "<= 10"))
     rows.append(measure("node_loss_noticed_s", parts.node_loss_noticed_s(), "s", "<= 5"))
     report(rows, options.json)
@@ -225,16 +232,30 @@ def scale(rates: Sequence[Rate]) -> list[Measurement]:
         print(
             f"{rate.workers:3d} workers: {rate.steps_per_s:7.0f} steps/s, {rate.episodes_per_s:6.1f} episodes/s, "
             f"efficiency {efficiency:.3f}; per episode driver {1e3 * rate.driver_s:.2f} ms, buffer "
-            f"{1e3 * rate.replay_s:.2f} ms of processor time; {rate.calls_per_s:.0f} calls/s"
+            f"{1e3 * rate.replay_s:.2f} ms of processor time; {rate.calls_per_s:.0f} calls/s; processors busy "
+            f"{100 * rate.busy:.0f}%"
         )
         goal = ">= 0.95" if rate.workers == 64 else ""
         rows.append(measure(f"efficiency_{rate.workers}_workers", efficiency, "ratio", goal))
     last = rates[-1]
+    rows.append(measure(f"processors_busy_{last.workers}_workers", last.busy, "ratio"))
     rows.append(measure("control_plane_ms_per_episode", 1e3 * (last.driver_s + last.replay_s), "ms"))
     for count, efficiency, bottleneck in simulated(rates, (128, 256, 512, 1024, 4096)):
         print(f"simulated {count} workers: efficiency {efficiency:.3f}, bottleneck: {bottleneck}")
         rows.append(measure(f"simulated_efficiency_{count}_workers", efficiency, "ratio"))
     return rows
+
+
+def slower_steps(workers: int, seconds: float) -> list[Measurement]:
+    """The efficiency where steps take twice as long, so that this machine's processors are half as busy."""
+    step_s = 2 * parts.STEP_S
+    one, many = measure_rate(1, 4 * seconds, step_s), measure_rate(workers, 2 * seconds, step_s)
+    efficiency = many.steps_per_s / (workers * one.steps_per_s)
+    print(f"{workers} workers, {1e3 * step_s:.0f} ms a step: {efficiency:.3f}, processors busy {100 * many.busy:.0f}%")
+    return [
+        measure(f"efficiency_{workers}_workers_{1e3 * step_s:.0f}_ms_steps", efficiency, "ratio"),
+        measure(f"processors_busy_{workers}_workers_{1e3 * step_s:.0f}_ms_steps", many.busy, "ratio"),
+    ]
 
 
 if __name__ == "__main__":
