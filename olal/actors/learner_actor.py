@@ -83,6 +83,16 @@ class LearnerActor:
             self._publish(self._learner.current(), None)
         return self._report()
 
+    def publish_again(self, version: int) -> LearnerReport:
+        """Publish the present adapter anew, whole: what was published is gone.
+
+        Raises:
+            ProcessLost: this process is a new one that knows nothing of `version`.
+        """
+        self._check(version)
+        self._publish(self._learner.current(), None)
+        return self._report()
+
     @ray.method(max_task_retries=3)
     def starting(self) -> AdapterUpdate:
         """The untrained adapter, for comparison."""

@@ -72,6 +72,7 @@ class RolloutReport:
         sync_s: seconds of fetching and loading adapters.
         idle_s: seconds in which there was nothing to do.
         is_leaving: it was told to stop and takes no more tasks.
+        adapter_lost: what it should have fetched is gone, as the learner's process is that had published it.
     """
 
     outcomes: tuple[EpisodeOutcome, ...]
@@ -86,6 +87,7 @@ class RolloutReport:
     sync_s: float = 0.0
     idle_s: float = 0.0
     is_leaving: bool = False
+    adapter_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import FrameType
 from typing import Any
@@ -98,7 +99,7 @@ class RolloutActor:
     ) -> RolloutReport:
         """Take on `tasks` and play for about `for_s` seconds; delivers what finished without waiting for an answer.
 
-        Arguments as of `rollout`. An adapter whose owner died meanwhile is left out; the next one will come.
+        Arguments as of `rollout`. Where the adapter's owner died, that is told, and no task is taken on.
         """
         worker, began = self._worker, time.monotonic()
         if anew or epoch != self._epoch:  # what was played so far counts for nothing
@@ -106,11 +107,11 @@ class RolloutActor:
             self._outbox.clear()
         self._replay, self._epoch = replay, epoch
         idle_s = 0.0 if self._left is None else began - self._left
-        slept_s, proof = worker.slept_s, worker.proof
+        slept_s, proof, adapter_lost = worker.slept_s, worker.proof, False
         try:
             worker.follow(publication, ray.get, worker.stream, anew=anew)
         except RayError:  # its owner died
-            tasks = []
+            tasks, adapter_lost = [], True
         started = time.monotonic()
         if self._is_leaving:
             worker.stream.revoke(worker.ids)  # what has not begun
@@ -123,7 +124,8 @@ class RolloutActor:
         slept_s = worker.slept_s - slept_s
         played_s = self._left - started - slept_s
         sync_s = started - began if worker.proof is not proof else 0.0
-        return self._report(trajectories, receipts, played_s, sync_s=sync_s, idle_s=idle_s + slept_s)
+        report = self._report(trajectories, receipts, played_s, sync_s=sync_s, idle_s=idle_s + slept_s)
+        return replace(report, adapter_lost=adapter_lost)
 
     def evaluate(
         self,

@@ -38,10 +38,12 @@ class AsynchronousTraining(Training):
     _row_began: float = 0.0
     _suspects: Suspects
     _replay: ReplayStatus
+    _is_adapter_lost: bool = False
 
     def started_again(self, present: LearnerReport) -> None:
         """Every episode that is in nobody's books is handed out again, before any new one."""
         self._update, self._learner_busy_s, self._row_began = None, 0.0, time.monotonic()
+        self._is_adapter_lost = False
         self._suspects = Suspects()
         self._replay = self.crew.replay_status()
         handed_out = max(self.counters.next_episode, self._replay.next_unknown)
@@ -67,6 +69,8 @@ class AsynchronousTraining(Training):
             self._take(answer)
         if done:
             present = self._end_update(present)
+        if self._is_adapter_lost and self._update is None:  # else the update shows whether the learner lives
+            present, self._is_adapter_lost = self.crew.publish_again(present.version), False
         self._look_around(present)
         return present
 
@@ -155,6 +159,7 @@ class AsynchronousTraining(Training):
         if not isinstance(answer.result, RolloutReport):
             return
         report: RolloutReport = answer.result
+        self._is_adapter_lost |= report.adapter_lost
         self.log.add(report)
         self.measured.played([report])
         self.count_failures([outcome.error for outcome in report.outcomes])

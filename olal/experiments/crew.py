@@ -132,6 +132,14 @@ class Crew:
         fetch([self.replay.expect.remote(report.publication.proof)])
         return report
 
+    def publish_again(self, version: int) -> LearnerReport:
+        """What the learner published last, published anew, as workers say that it is gone.
+
+        Raises:
+            ProcessLost: so is the learner; call `recover`.
+        """
+        return self.announced(fetch([self.learner.publish_again.remote(version)])[0])
+
     def begin_update(self, version: int, count: int, max_staleness: int, ids: Sequence[int] | None = None) -> Any:
         """Let the learner take a batch and learn from it; returns the reference of its report."""
         return self.learner.update.remote(self.replay, version, count, max_staleness, ids)

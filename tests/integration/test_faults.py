@@ -72,6 +72,24 @@ def test_an_asynchronous_run_whose_driver_is_killed_goes_on_without_skipping_or_
     assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 15))
 
 
+def test_a_learner_that_dies_while_it_waits_is_missed_by_workers_that_come_later(start, olal, head, tmp_path):
+    run = tmp_path / "idle-learner"
+    process = start(
+        "launch", CONFIG, "--address", head, "--mode", "async", "--updates", 2, *SMALL, "--run-dir", run,
+        "--set", "learner.episodes_per_update=512", "--set", "training.checkpoint_every=1",
+    )  # fmt: skip
+    found = await_status(run, process, lambda told: told["version"] >= 1)
+    os.kill(found["pids"]["learner"], signal.SIGKILL)
+    for pid in pids(found):
+        os.kill(pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=200)
+
+    assert process.returncode == 0, errors
+    restarts = [event["actor"] for event in lines(run / "events.jsonl") if event["kind"] == "restart"]
+    assert "learner" in restarts
+    check_books(olal, run, all_trained=False)
+
+
 @pytest.mark.timeout(300)
 def test_workers_come_and_go_while_a_run_goes_on(start, olal, head, tmp_path):
     run = tmp_path / "elastic"
