@@ -8,14 +8,21 @@ from olal.config.clipped import ClippedConfig
 from olal.config.groups import GroupsConfig
 
 
-class GRPOConfig(GroupsConfig, ClippedConfig):
+class ComparedConfig(GroupsConfig, ClippedConfig):
+    """What learners take whose advantages come from comparison within a group."""
+
+    compare: Literal["episode", "context"] = "episode"
+    """What is compared: whole returns, or discounted returns from decisions in the same context, for long episodes."""
+
+
+class GRPOConfig(ComparedConfig):
     """Group-relative policy optimisation (Shao et al. 2024, arXiv 2402.03300)."""
 
     kind: Literal["grpo"] = "grpo"
     """Which learner this is."""
 
 
-class RLOOConfig(GroupsConfig, ClippedConfig):
+class RLOOConfig(ComparedConfig):
     """REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv 2402.14740)."""
 
     kind: Literal["rloo"] = "rloo"

@@ -15,24 +15,24 @@ from numpy.typing import NDArray
 def group_advantages(
     returns: NDArray[np.float64], groups: NDArray[np.int64], *, baseline: Literal["grpo", "rloo"], std_floor: float
 ) -> NDArray[np.float64]:
-    """One advantage per episode.
+    """One advantage per episode, or per decision where decisions are what is compared.
 
     Args:
-        returns: float64, shape (episodes,): undiscounted.
-        groups: int64, shape (episodes,): which group each belongs to; a group of one learns nothing.
-        baseline: "grpo" centres and scales by the group's deviation, "rloo" leaves the episode itself out.
+        returns: float64, shape (n,): undiscounted ones of episodes, or discounted ones that followed decisions.
+        groups: int64, shape (n,): which group each belongs to; a group of one learns nothing.
+        baseline: "grpo" centres and scales by the group's deviation, "rloo" leaves each itself out.
         std_floor: least deviation that is divided by; GRPO only.
 
     Returns:
-        float64, shape (episodes,).
+        float64, shape (n,).
 
     >>> returns, groups = np.array([1.0, 0.0, 0.0, 5.0]), np.array([7, 7, 7, 8])
     >>> group_advantages(returns, groups, baseline="rloo", std_floor=0.0).tolist()
     [1.0, -0.5, -0.5, 0.0]
     """
     advantages = np.zeros(len(returns))
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
+    _, counts = np.unique(groups, return_counts=True)
+    for members in np.split(np.argsort(groups, kind="stable"), np.cumsum(counts)[:-1]):
         size = len(members)
         if size < 2:
             continue

@@ -31,8 +31,8 @@ def grouped(make_turn: Callable[..., Any], episode: Callable[..., Trajectory], v
     return make_batch(trajectories, vocabulary, gamma=0.5)
 
 
-def credit(make_learner: Callable[..., Learner], batch: DecisionBatch, kind: str) -> np.ndarray:
-    learner: Any = make_learner(kind, gamma=0.5, advantage_std_floor=1e-9)
+def credit(make_learner: Callable[..., Learner], batch: DecisionBatch, kind: str, **settings: Any) -> np.ndarray:
+    learner: Any = make_learner(kind, gamma=0.5, advantage_std_floor=1e-9, **settings)
     survey = Survey(batch.behaviour_logprobs, torch.zeros(len(batch.contexts), 1))
     return learner.credit(batch, survey, learner.decouple(batch, survey)).advantages
 
@@ -63,3 +63,16 @@ def test_reinforce_gives_a_decision_the_discounted_return_that_followed_it(make_
     decisions_per_turn = len(grouped) // 10
     expected = np.repeat((to_go - to_go.mean()) / to_go.std(), decisions_per_turn)
     assert advantages == pytest.approx(expected)
+
+
+def test_decisions_of_a_group_in_the_same_context_are_compared_by_what_followed_them(make_learner, grouped) -> None:
+    to_go = np.repeat([0.5, 1, 0, 0, 3, 0, 1, 0, 2, 0], len(grouped) // 10)
+    group = np.repeat([0, 1], [2 * 2 * len(grouped) // 10, 3 * 2 * len(grouped) // 10])
+
+    advantages = credit(make_learner, grouped, "rloo", compare="context")
+
+    for g, context in set(zip(group.tolist(), grouped.context_of.tolist(), strict=True)):
+        peers = np.flatnonzero((group == g) & (grouped.context_of == context))
+        for own in peers:
+            others = [to_go[other] for other in peers if other != own]
+            assert advantages[own] == pytest.approx(to_go[own] - np.mean(others) if others else 0.0)
