@@ -76,7 +76,7 @@ def test_a_learner_that_dies_while_it_waits_is_missed_by_workers_that_come_later
     run = tmp_path / "idle-learner"
     process = start(
         "launch", CONFIG, "--address", head, "--mode", "async", "--updates", 2, *SMALL, "--run-dir", run,
-        "--set", "learner.episodes_per_update=512", "--set", "learner.max_staleness=0",
+        "--set", "learner.episodes_per_update=256", "--set", "learner.max_staleness=0",
         "--set", "training.checkpoint_every=1",
     )  # fmt: skip
     found = await_status(run, process, lambda told: told["version"] >= 1)
