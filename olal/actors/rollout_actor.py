@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import threading
 import time
@@ -39,6 +40,7 @@ class RolloutActor:
         Of an error raised in a constructor Ray would hand on only the text.
         """
         self._make_worker = make_worker
+        self._number = secrets.randbits(63)
         self._replay: Any = None
         self._epoch = -1
         self._is_leaving = False
@@ -51,11 +53,14 @@ class RolloutActor:
 
     @ray.method(max_task_retries=3)
     def ready(self) -> int:
-        """Build what is not built yet, and return the process id."""
+        """Build what is not built yet, and return a number of this process's own.
+
+        It is drawn, since processes of two containers may well have the same process id.
+        """
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._leave)
         _ = self._worker
-        return os.getpid()
+        return self._number
 
     def rollout(
         self,

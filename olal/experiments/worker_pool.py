@@ -40,7 +40,7 @@ class Worker:
         state: see the module's picture.
         call: the answer it owes; None where none is under way.
         since: when that call began.
-        pid: of the process that was ready last; one that was killed may still answer for a moment.
+        process: number of the process that was ready last; one that was killed may still answer for a moment.
         tasks: episodes in its hands, by id.
         restarts: processes it has lost.
         failed_starts: times in a row that its process died before it was ready.
@@ -55,7 +55,7 @@ class Worker:
     state: State = "starting"
     call: Any = None
     since: float = 0.0
-    pid: int = 0
+    process: int = 0
     tasks: dict[int, EpisodeTask] = field(default_factory=dict)
     restarts: int = 0
     failed_starts: int = 0
@@ -227,10 +227,10 @@ class WorkerPool:
             if worker.state == "leaving":
                 return Answer(worker, "died", None, self.dismiss(worker), error)
             return Answer(worker, "died", None, self._lose(worker, error), error)
-        if worker.state == "starting" and result == worker.pid:
+        if worker.state == "starting" and result == worker.process:
             return self._ask_again(worker)
         if worker.state == "starting":
-            worker.state, worker.failed_starts, worker.pid = "ready", 0, result
+            worker.state, worker.failed_starts, worker.process = "ready", 0, result
             return Answer(worker, "ready")
         if not isinstance(result, RolloutReport):
             worker.tasks = {}
