@@ -21,6 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 from olal.grammar import Vocabulary
 from olal.models.base_model import BaseModel
 from olal.models.causal_network import CausalNetwork
+from olal.models.heap import keep_freed_memory
 from olal.models.lora_bank import LoraBank
 from olal.models.model_path import TINY_PATH
 from olal.models.policy_network import PolicyNetwork
@@ -93,6 +94,7 @@ def load_pair(name: str, *, large_vocabulary: bool = False) -> Pair:
         large_vocabulary: give an untrained model 32,000 tokens; otherwise it has the tiny base's tokenizer.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     disable_progress_bar()
     tokenizer = large_tokenizer() if large_vocabulary else AutoTokenizer.from_pretrained(TINY_PATH)
     if name == "tiny":

@@ -11,6 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from olal.errors import ModelInvalid
 from olal.grammar import Vocabulary
+from olal.models.heap import keep_freed_memory
 from olal.models.model_path import resolve_model_path
 
 
@@ -61,6 +62,8 @@ def load_base_model(
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelInvalid(f"the model cannot be loaded ({reason}): {path}") from error
     network: Any = network.to(target).eval().requires_grad_(False)
+    if target == "cpu":
+        keep_freed_memory()
     return BaseModel(path, network, tokenizer, make_vocabulary(path, tokenizer, network))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from olal.models.base_model import BaseModel
 from olal.models.kv_room import kv_of, kv_room
+from olal.models.short_attention import use_short_attention
 from olal.models.token_rows import TokenRows, rectangle, trees
 
 # Seconds as fitted on CPU cores, of which only the ratios count.
@@ -34,6 +35,7 @@ class CausalNetwork:
         self.base = base
         self.device = base.device
         self._network: Any = base.network
+        use_short_attention(self._network)
 
     @property
     def hidden_size(self) -> int:
