@@ -6,6 +6,7 @@ not ignored; no tag `latest`; one version of Ray and one image across all files.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from olal import __version__
+from olal.experiments.ray_environment import prepare_ray_environment
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -81,6 +83,15 @@ def test_a_node_that_does_not_answer_is_dead_within_five_seconds_in_the_image_an
     checks = health_checks(DOCKERFILE)
     period, timeout, threshold = (checks[name] for name in ("period_ms", "timeout_ms", "failure_threshold"))
     assert threshold * (period + timeout) < 5000
+
+
+def test_workers_have_the_priority_of_other_processes_in_the_image_and_under_slurm_and_here(monkeypatch):
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_worker_niceness"}
+    monkeypatch.setattr(os, "environ", {**kept})
+    prepare_ray_environment()
+    assert os.environ.items() - kept.items() >= {("RAY_worker_niceness", "0")}
+    for text in (DOCKERFILE, (CLUSTER / "slurm.sbatch").read_text(encoding="utf-8")):
+        assert re.findall(r"RAY_worker_niceness=(\d+)", text) == ["0"]
 
 
 @pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.stem)

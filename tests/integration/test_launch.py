@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -46,6 +47,21 @@ class Coin(gymnasium.Env):
             raise RuntimeError("the coin rolled under the table")
         return 1, float(action == 1), True, False, {}
 '''
+
+PRIORITIES = """
+import os
+from olal.experiments.ray_environment import prepare_ray_environment
+prepare_ray_environment()
+import ray
+
+@ray.remote
+class Actor:
+    def niceness(self):
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+print(ray.get(Actor.remote().niceness.remote()) - os.getpriority(os.PRIO_PROCESS, 0))
+"""
 
 
 def adapter_digest(run: Path) -> str:
@@ -195,3 +211,10 @@ def await_lines(path: Path, count: int, process: subprocess.Popen[str], timeout_
             return
         time.sleep(0.05)
     raise AssertionError(f"{path} never had {count} lines")
+
+
+def test_an_actor_of_a_ray_that_a_command_starts_is_scheduled_like_the_command(environment):
+    found = subprocess.run(
+        [sys.executable, "-c", PRIORITIES], env=environment, capture_output=True, text=True, check=True, timeout=100
+    )
+    assert found.stdout.split() == ["0"]
