@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from olal.actors import RolloutReport
-from olal.experiments.worker_pool import Answer, Worker, WorkerPool, note_refusal
+from olal.errors import RunFailed
+from olal.experiments.worker_pool import MOST_FAILED_STARTS, Answer, Worker, WorkerPool, note_refusal
 from olal.types import EpisodeTask
 
 MOST_DEATHS = 3
@@ -42,8 +43,9 @@ def play_shares(
     """Let every worker play one contiguous, equal share.
 
     A share is played again, by the same worker, where its process died: the same share by the same number of workers
-    gives the same episodes bit for bit. One that takes down process after process is given up. Where a worker finds no
-    place to start again for a minute, another plays its share.
+    gives the same episodes bit for bit. One that takes down process after process is given up; deaths of a process that
+    was still starting do not count. Where a worker finds no place to start again for a minute, or dies whenever it
+    starts, another plays its share.
 
     Args:
         pool: the workers.
@@ -102,7 +104,7 @@ def _call(
         elif player.state == "ready":
             pool.call(player, method, share.tasks, *arguments, anew=player.must_reload)
             player.must_reload = False
-        elif time.monotonic() - player.since > _PATIENCE_S:
+        elif player.failed_starts > MOST_FAILED_STARTS or time.monotonic() - player.since > _PATIENCE_S:
             busy = {other.player for other in shares if not other.is_over}
             free = [worker for worker in pool.idle() if worker.state == "ready" and worker not in busy]
             share.player = free[0] if free else player
@@ -111,7 +113,9 @@ def _call(
 def _take(pool: WorkerPool, share: _Share, answer: Answer) -> None:
     """Look at how a call of the share's player ended."""
     if answer.kind == "died":
-        share.deaths += 1
+        share.deaths += bool(answer.lost)  # else it was starting, or Ray tells of the same death again
+        if answer.worker.failed_starts > MOST_FAILED_STARTS and not pool.num_ready:
+            raise RunFailed(f"rollout worker {answer.worker.index} dies whenever it starts: {answer.error}")
     elif answer.kind == "done":
         result = answer.result
         if isinstance(result, RolloutReport) and note_refusal(pool, answer.worker, result):

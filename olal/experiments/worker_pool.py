@@ -27,7 +27,9 @@ from olal.types import EpisodeTask
 State = Literal["starting", "ready", "leaving"]
 START_TIMEOUT_S = 300.0
 """Longest that a process may take to start and load its model."""
-_MOST_FAILED_STARTS, _MOST_REFUSALS, _NAP_S = 2, 3, 0.1
+MOST_FAILED_STARTS = 2
+"""Times in a row that a process may die before it is ready."""
+_MOST_REFUSALS, _NAP_S = 3, 0.1
 
 
 @dataclass(eq=False, slots=True)
@@ -159,7 +161,7 @@ class WorkerPool:
         deadline = self._clock() + timeout_s
         while any(worker.state == "starting" for worker in self._workers) and not stop():
             for answer in self.wait((), 0.2)[0]:
-                if answer.kind == "died" and answer.worker.failed_starts > _MOST_FAILED_STARTS:
+                if answer.kind == "died" and answer.worker.failed_starts > MOST_FAILED_STARTS:
                     raise RunFailed(f"rollout worker {answer.worker.index} dies whenever it starts: {answer.error}")
             if self._clock() > deadline:
                 slow = [worker.index for worker in self._workers if worker.state == "starting"]
