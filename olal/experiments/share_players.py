@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 from olal.actors import RolloutReport
-from olal.errors import RunFailed
 from olal.experiments.worker_pool import MOST_FAILED_STARTS, Answer, Worker, WorkerPool, note_refusal
 from olal.types import EpisodeTask
 
@@ -114,8 +113,6 @@ def _take(pool: WorkerPool, share: _Share, answer: Answer) -> None:
     """Look at how a call of the share's player ended."""
     if answer.kind == "died":
         share.deaths += bool(answer.lost)  # else it was starting, or Ray tells of the same death again
-        if answer.worker.failed_starts > MOST_FAILED_STARTS and not pool.num_ready:
-            raise RunFailed(f"rollout worker {answer.worker.index} dies whenever it starts: {answer.error}")
     elif answer.kind == "done":
         result = answer.result
         if isinstance(result, RolloutReport) and note_refusal(pool, answer.worker, result):

@@ -161,8 +161,8 @@ class WorkerPool:
         deadline = self._clock() + timeout_s
         while any(worker.state == "starting" for worker in self._workers) and not stop():
             for answer in self.wait((), 0.2)[0]:
-                if answer.kind == "died" and answer.worker.failed_starts > MOST_FAILED_STARTS:
-                    raise RunFailed(f"rollout worker {answer.worker.index} dies whenever it starts: {answer.error}")
+                if answer.kind == "died":
+                    _check_starts(answer.worker, answer.error)
             if self._clock() > deadline:
                 slow = [worker.index for worker in self._workers if worker.state == "starting"]
                 raise RunFailed(f"rollout workers {slow} were not ready within {timeout_s:.0f} s; see `ray status`")
@@ -175,6 +175,7 @@ class WorkerPool:
 
         Raises:
             OlalError: what a worker raised that no repetition mends, such as a config error.
+            RunFailed: a worker dies whenever it starts, and no other is ready.
         """
         calls = {worker.call: worker for worker in self._workers if worker.call is not None}
         refs = [*others, *calls]
@@ -265,7 +266,14 @@ class WorkerPool:
         worker.restarts += 1
         self.incidents.restarted("rollout", f"rollout-{worker.index}", error)
         self._begin(worker, worker.actor.ready.remote())
+        if not self.num_ready:
+            _check_starts(worker, error)
         return lost
+
+
+def _check_starts(worker: Worker, error: OlalError | None) -> None:
+    if worker.failed_starts > MOST_FAILED_STARTS:
+        raise RunFailed(f"rollout worker {worker.index} dies whenever it starts: {error}")
 
 
 def note_refusal(pool: WorkerPool, worker: Worker, report: RolloutReport) -> bool:
