@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--updates", type=int, default=60)
     parser.add_argument("--batch", type=int, default=64, help="episodes of an update")
-    parser.add_argument("--staleness", type=int, default=2, help="most versions that acting may lie behind learning")
+    parser.add_argument("--staleness", type=int, default=4, help="most versions that acting may lie behind learning")
     parser.add_argument("--step-s", type=float, default=0.04, help="mean seconds of a step")
     parser.add_argument("--spread", type=float, default=1.25, help="of the logarithm of an episode's pace")
     options = parser.parse_args()

@@ -14,6 +14,8 @@ class SamplingConfig(Section):
 
     kind: Literal["fifo", "prioritised"] = "fifo"
     """The oldest first, or drawn by how much better or worse than expected they went, with importance weights."""
+    overtaken_share: float | None = Field(default=0.25, ge=0)
+    """Of fifo, async: share of an update's episodes that may still be played when a later one is learned from."""
     alpha: float = Field(default=0.6, ge=0, le=4)
     """Of prioritised: power of the advantage that an episode is drawn by; 0 draws evenly."""
     age_decay_versions: float | None = Field(default=8.0, gt=0)

@@ -30,6 +30,14 @@ def build_replay(config: RunConfig, directory: Path) -> tuple[ReplayBuffer, Proo
         sampler,
         group_size=getattr(config.plan[0].learner, "group_size", 1),
         segment_episodes=settings.segment_episodes,
+        most_overtaken=_most_overtaken(config),
     )
     tolerance = PROBE_TOLERANCE.get(config.model.dtype, _HALF_PRECISION_TOLERANCE)
     return buffer, ProofBook(directory / "adapters.jsonl", tolerance=tolerance)
+
+
+def _most_overtaken(config: RunConfig) -> int | None:
+    share = config.replay.sampling.overtaken_share
+    if config.mode == "sync" or config.replay.sampling.kind != "fifo" or share is None:
+        return None
+    return round(share * config.plan[0].learner.episodes_per_update)

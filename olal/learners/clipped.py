@@ -83,6 +83,15 @@ class ClippedLearner(GradientLearner[ClippedPlan]):
     def credit(self, batch: DecisionBatch, survey: Survey, stale: Stale) -> Credit:
         """Judge the decisions of `batch`."""
 
+    def pace(self, batch: DecisionBatch) -> float:
+        """The shorter, the older the policy that acted: 1 / (1 + versions that it lay behind, on the mean).
+
+        Steps of the whole length, taken on what the last few of them have not shown yet, run over the aim and back
+        again. Zhang et al. 2016, "Staleness-aware async-SGD for distributed deep learning" (arXiv 1511.05950).
+        """
+        ages = [self.version - episode.adapter_version for episode in batch.episodes]
+        return 1 / (1 + sum(ages) / len(ages)) if ages else 1.0
+
     def prepare(self, batch: DecisionBatch, survey: Survey) -> ClippedPlan:
         """Decouple acting and proximal policy, and ask for the credit of every decision."""
         stale = self.decouple(batch, survey)

@@ -117,6 +117,10 @@ class GradientLearner(ABC, Generic[PlanT]):
         """Choose among admitted trajectories; returns those to learn from and the count of the others by reason."""
         return trajectories, {}
 
+    def pace(self, batch: DecisionBatch) -> float:
+        """Share of the learning rate that an update from `batch` takes."""
+        return 1.0
+
     def rows_of(self, plan: PlanT, items: NDArray[np.int64]) -> NDArray[np.int64]:
         """Decisions that the loss of some items needs."""
         return items
@@ -230,7 +234,7 @@ class GradientLearner(ABC, Generic[PlanT]):
         plan = self.prepare(batch, survey)
         self._refer(scorer)
         for group in self.optimizers["adapter_optimizer"].param_groups:
-            group["lr"] = self._learning_rate.at(self.version)
+            group["lr"] = self._learning_rate.at(self.version) * self.pace(batch)
         totals = self._descend(batch, scorer, plan)
         gaps = np.abs(survey.logprobs - batch.behaviour_logprobs)
         metrics = {

@@ -14,7 +14,7 @@ books, which is how a buffer that was killed comes back.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,16 @@ class Books:
         found = self._table.zeros("state", min(self._first_open, next_episode), next_episode)
         self._first_open = found[0] if found else max(self._first_open, next_episode)
         return found
+
+    def in_order(self, most_overtaken: int | None) -> Collection[int]:
+        """Ids of buffered episodes, the oldest first; or, by number, those that overtake no more than so many.
+
+        An episode overtakes what is open and has a lower number: it began later and ended before.
+        """
+        if most_overtaken is None:
+            return self.waiting
+        overtaken = self.open_ids(self.next_unknown)[most_overtaken:]
+        return sorted(i for i in self.waiting if not overtaken or i < overtaken[0])
 
     @property
     def next_unknown(self) -> int:

@@ -52,6 +52,7 @@ class ReplayBuffer:
         sampler: Sampler,
         group_size: int = 1,
         journal: Journal | None = None,
+        most_overtaken: int | None = None,
     ) -> None:
         """Start with what the journal holds; without one, empty.
 
@@ -61,10 +62,12 @@ class ReplayBuffer:
             sampler: chooses what is leased.
             group_size: episodes of a group, which are handed out together or not at all; 1 for no groups.
             journal: makes every change durable before it is acknowledged.
+            most_overtaken: episodes of lower numbers that may still be open where one is lent; None for any number.
 
         Raises:
             RunDirectoryInvalid: the journal is damaged or cannot be opened.
         """
+        self._most_overtaken = most_overtaken
         self.capacity_episodes, self.capacity_bytes = capacity_episodes, capacity_bytes
         self._sampler, self._group_size, self._journal = sampler, group_size, journal
         self._books = Books(group_size)
@@ -88,6 +91,7 @@ class ReplayBuffer:
         group_size: int = 1,
         segment_episodes: int = 512,
         is_synced: bool = False,
+        most_overtaken: int | None = None,
     ) -> Self:
         """The buffer of a run directory, as it was when it was last acknowledged.
 
@@ -95,7 +99,7 @@ class ReplayBuffer:
             RunDirectoryInvalid: its journal is damaged or cannot be opened.
         """
         journal = Journal(directory, segment_episodes=segment_episodes, is_synced=is_synced)
-        return cls(capacity_episodes, capacity_bytes, sampler, group_size, journal)
+        return cls(capacity_episodes, capacity_bytes, sampler, group_size, journal, most_overtaken)
 
     def __len__(self) -> int:
         return len(self._books.waiting)
@@ -229,7 +233,7 @@ class ReplayBuffer:
         """
         oldest = None if version is None else version - max_staleness
         if self._group_size == 1 and oldest is None:
-            return len(self) - len(self._leased)
+            return len(self._books.in_order(self._most_overtaken)) - len(self._leased)
         return sum(
             oldest is None or record.adapter_version >= oldest
             for unit in self._units()
@@ -359,10 +363,11 @@ class ReplayBuffer:
 
     def _units(self) -> list[list[EpisodeRecord]]:
         """What can be handed out together, the oldest first."""
+        waiting = self._books.in_order(self._most_overtaken)
         if self._group_size == 1:
-            return [[self._records[episode_id]] for episode_id in self._books.waiting]
+            return [[self._records[episode_id]] for episode_id in waiting]
         units: dict[tuple[int, int], list[EpisodeRecord]] = {}
-        for episode_id in self._books.waiting:
+        for episode_id in waiting:
             record = self._records[episode_id]
             if record.group < 0:
                 units[-1, episode_id] = [record]

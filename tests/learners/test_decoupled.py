@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from olal.grammar import choice_grammar
 from olal.learners.base import Learner
 from olal.learners.batch import DecisionBatch, make_batch
 from olal.learners.plan import Survey
@@ -124,3 +125,19 @@ def test_a_minibatch_in_several_passes_is_the_same_step(make_learner: Make, traj
     assert terms[1]["optimizer_steps"] == 1
     assert {name: terms[1][name] for name in terms[0]} == pytest.approx(terms[0], rel=1e-3, abs=1e-5)
     assert parted.current().flat == pytest.approx(whole.current().flat, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["ppo", "reinforce"])
+def test_the_further_acting_lay_behind_the_shorter_is_the_step(
+    kind: str, make_learner: Make, answer: Callable[..., list[Trajectory]]
+) -> None:
+    played = answer(choice_grammar(["a", "b"]), lambda text: float(text == "a"), prompts=[(20, 30)], episodes=40)
+    moved: list[float] = []
+    for age in (0, 1, 3):
+        learner: Any = make_learner(kind, epochs=1, minibatch_decisions=10**6)
+        learner.version = 3
+        step = learner.update([replace(one, adapter_version=3 - age, adapter_digest="") for one in played])
+        moved.append(float(np.abs(step.update.flat - learner.network.bank.initial).max()))
+
+    assert moved[1] / moved[0] == pytest.approx(1 / 2, rel=1e-2)
+    assert moved[2] / moved[0] == pytest.approx(1 / 4, rel=1e-2)

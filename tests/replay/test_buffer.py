@@ -214,3 +214,43 @@ def test_books_that_lost_an_episode_do_not_balance() -> None:
     assert not Ledger(handed_in=4, trained=1, buffered=2).is_balanced
     assert Ledger(handed_in=4, trained=1, buffered=2, dropped={"stale": 1}).is_balanced
     assert not Ledger(handed_in=4, trained=4).against(3).is_balanced
+
+
+def test_an_episode_waits_for_those_that_began_before_it_but_for_a_few(record: Record) -> None:
+    buffer = fifo(most_overtaken=2)
+
+    buffer.put([record(5), record(1), record(3)], 0)  # 0, 2 and 4 are still played
+
+    assert buffer.ready() == 2
+    assert take(buffer, 9) == [1, 3]
+    buffer.put([record(0)], 0)
+    assert buffer.ready() == 2
+    assert take(buffer, 9) == [0, 5]
+
+
+def test_an_episode_that_failed_or_was_given_up_is_not_waited_for(record: Record) -> None:
+    buffer = fifo(most_overtaken=0)
+
+    buffer.put([record(0, error="broke"), record(2)], 0)
+    assert buffer.ready() == 0
+    buffer.drop([1], "killed_workers")
+
+    assert take(buffer, 9) == [2]
+
+
+def test_groups_wait_for_those_that_began_before_them_too(record: Record) -> None:
+    buffer = fifo(group_size=2, most_overtaken=1)
+
+    buffer.put([record(4, group=2), record(5, group=2), record(1, group=0)], 0)  # 0, 2 and 3 are still played
+    assert take(buffer, 9) == []
+    buffer.put([record(0, group=0), record(2, group=1)], 0)
+
+    assert take(buffer, 9) == [0, 1, 4, 5]
+
+
+def test_named_episodes_are_lent_whoever_is_still_played(record: Record) -> None:
+    buffer = fifo(most_overtaken=0)
+
+    buffer.put([record(7), record(3)], 0)
+
+    assert ids(buffer.lease(1, 0, 100, [7, 3])) == [3, 7]
