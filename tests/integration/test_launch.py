@@ -59,7 +59,7 @@ class Actor:
     def niceness(self):
         return os.getpriority(os.PRIO_PROCESS, 0)
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 print(ray.get(Actor.remote().niceness.remote()) - os.getpriority(os.PRIO_PROCESS, 0))
 """
 
