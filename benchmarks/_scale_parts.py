@@ -71,9 +71,11 @@ _IMAGE = Path(__file__).parents[1] / "cluster" / "Dockerfile"
 def virtual_nodes(count: int) -> Iterator[Cluster]:
     """Ray nodes on this machine; the workers take no cores, as the environments' time is what they stand for.
 
-    The head has the health checks, and workers the priority, of every cluster that the files of cluster/ start.
+    The head has the health checks, and workers the priority, of every cluster that the files of cluster/ start, unless
+    the environment says otherwise.
     """
-    os.environ.update(re.findall(r"(RAY_(?:health_check_\w+|worker_niceness))=(\d+)", _IMAGE.read_text()))
+    for name, value in re.findall(r"(RAY_(?:health_check_\w+|worker_niceness))=(\d+)", _IMAGE.read_text()):
+        os.environ.setdefault(name, value)
     head = {"num_cpus": 2, "object_store_memory": 400_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(count - 1):

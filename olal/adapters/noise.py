@@ -45,7 +45,7 @@ def rademacher(seed: int, start: int, stop: int) -> NDArray[np.float32]:
 
 
 class _Counter(threading.local):
-    """One generator a thread, set to another key and counter in a seventh of the time that a new one takes."""
+    """One generator a thread, set to another key and counter which takes far less time than to make a new one."""
 
     def __init__(self) -> None:
         self._generator = np.random.Philox(key=0)

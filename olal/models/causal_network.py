@@ -35,7 +35,8 @@ class CausalNetwork:
         self.base = base
         self.device = base.device
         self._network: Any = base.network
-        use_short_attention(self._network)
+        if self._network.config.model_type in _KNOWN_MAKES:
+            use_short_attention(self._network)
 
     @property
     def hidden_size(self) -> int:

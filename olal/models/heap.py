@@ -13,8 +13,8 @@ _SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNAB
 def keep_freed_memory() -> bool:
     """Let glibc keep up to 256 MiB of freed memory, and take pages of their own only for tensors of 32 MiB and more.
 
-    As it comes, it gives back what a pass has freed, so that the next pass waits for every page again: a fifth to two
-    fifths of the time of a small model. Whoever has set such a thing by the environment is left alone.
+    As it comes, it gives back what a pass has freed, so that the next pass waits for every page again. Whoever has set
+    such a thing by the environment is left alone.
 
     Returns:
         Whether it does so now; False where another C library is in place.

@@ -78,13 +78,14 @@ def test_gradients_are_those_of_fused_attention() -> None:
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("case", ["wide", "no mask", "dropout"])
+@pytest.mark.parametrize("case", ["wide", "no mask", "dropout", "half precision"])
 def test_what_it_is_not_made_for_stays_fused(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     width = 65 if case == "wide" else 4
     monkeypatch.setattr(short_attention, "sdpa_attention_forward", lambda *_, **__: ("fused", None))
+    dtype = torch.bfloat16 if case == "half precision" else torch.float32
     found = short_attention._attend(
         LAYER,
-        *heads(width, width),
+        *(tensor.to(dtype) for tensor in heads(width, width)),
         None if case == "no mask" else seen(width, width),
         dropout=0.1 if case == "dropout" else 0.0,
     )
