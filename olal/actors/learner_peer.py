@@ -74,8 +74,8 @@ class LearnerPeerActor:
 def learned_digest(learner: Learner) -> str:
     """Of all that a learner would go on from: adapter, critic, optimizers, random state.
 
-    Sums in float64, as of MeZO's ridge regression, are left out: their last bits depend on threads, and nothing else
-    does on those.
+    Sums in float64, as of MeZO's ridge regression, are left out: their last bits depend on threads, and every rank
+    goes on from those of the first.
     """
     checkpoint = learner.checkpoint()
     digest = hashlib.blake2b(digest_size=8)

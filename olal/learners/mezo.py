@@ -28,7 +28,7 @@ from olal.learners.advantages import batch_advantages
 from olal.learners.batch import DecisionBatch, make_batch
 from olal.learners.forward import ForwardLearner
 from olal.learners.natural_step import best_share, natural_step
-from olal.learners.ranks import Alone, Ranks, share
+from olal.learners.ranks import Alone, Ranks, of_first, share
 from olal.learners.reward_scale import RewardScale
 from olal.learners.schedule import LinearDecay
 from olal.learners.scorer import ContextScorer
@@ -165,7 +165,7 @@ class MeZOLearner(ForwardLearner):
         scale = self._reward_scale.update(batch, settings.gamma)
         advantages, returns = batch_advantages(
             batch,
-            self._value.values(hidden),
+            of_first(self._ranks, self._value.values(hidden)),
             gamma=settings.gamma,
             gae_lambda=settings.gae_lambda,
             scale=scale,
@@ -238,8 +238,9 @@ class MeZOLearner(ForwardLearner):
         end = self.space.moved(self._master.flat, make_records(seeds, coefficients))
         way = Line(self._master.flat, end, _SHARES)
         share_taken = _SHARES[best_share(*self._losses(batch, scorer, aim, contexts, rows, way), max_kl=max_kl)[0]]
-        if share_taken > 0:
-            self._master.move(seeds, coefficients * share_taken)
+        coefficients = of_first(self._ranks, coefficients * share_taken)
+        if coefficients.any():
+            self._master.move(seeds, coefficients)
         return losses, contexts
 
     def _losses(

@@ -69,6 +69,20 @@ def share(ranks: Ranks, count: int) -> NDArray[np.int64]:
     return np.arange(count * ranks.rank // ranks.size, count * (ranks.rank + 1) // ranks.size)
 
 
+def of_first(ranks: Ranks, array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank 0's `array`, float64 of any shape, on every rank.
+
+    Sums in float64 round by the number of threads and the make of the processor: where ranks go on from one they would
+    part, a last bit at first.
+
+    >>> of_first(Alone(), np.array([0.5])).tolist()
+    [0.5]
+    """
+    told = torch.from_numpy(array if ranks.rank == 0 else np.zeros_like(array))
+    ranks.sum([told])
+    return told.numpy()
+
+
 def add_up(ranks: Ranks, optimizers: Iterable[torch.optim.Optimizer], terms: Mapping[str, float]) -> dict[str, float]:
     """Sum gradients in place and terms by name over the ranks.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from olal.learners import mezo
 from olal.learners.process_group import Meeting, ProcessGroup
 from olal.learners.schedule import LinearDecay
 from olal.models.base_model import load_base_model
@@ -30,6 +31,20 @@ class Order:
     then: str = "learn"
     learner: tuple[type[Any], Any, LinearDecay, int] | None = None
     batches: tuple[Any, ...] = ()
+
+
+class RoundsByRank(mezo.MeZOLearner):
+    """Whose float64 algebra comes out otherwise on every rank, as by another number of threads, only much more so."""
+
+    def learn(self, trajectories: Any) -> Any:
+        error = 1 + 0.01 * self._ranks.rank
+        values, step = self._value.values, mezo.natural_step
+        self._value.values = lambda hidden: values(hidden) * error
+        mezo.natural_step = lambda *given, **limits: (step(*given, **limits)[0] * error, 0.0)
+        try:
+            return super().learn(trajectories)
+        finally:
+            self._value.values, mezo.natural_step = values, step
 
 
 def obey(order: Order, network: PolicyNetwork) -> Any:

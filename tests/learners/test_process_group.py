@@ -126,14 +126,15 @@ def make(parts: Parts, network: PolicyNetwork) -> Any:
 
 
 def learn_together(second: Second, parts: Parts, batches: tuple[Any, ...], network: PolicyNetwork) -> Any:
-    """The learner here after all updates, and its last metrics; the other process must agree to the last bit."""
+    """The learner here after all updates, and its last metrics; the other process must agree."""
     learner = make(parts, network)
     learner.join(second.meet(learner=parts, batches=batches))
     for batch in batches:
         metrics = learner.update(batch).metrics
     theirs, their_metrics = second.result()
     assert_close(theirs, learner.checkpoint(), atol=1e-12)  # sums of the ridge regression may round by thread
-    assert metrics == their_metrics
+    np.testing.assert_array_equal(theirs.flat, learner.checkpoint().flat)
+    assert metrics == pytest.approx(their_metrics, rel=1e-12, abs=1e-12)
     return learner, metrics
 
 
@@ -157,6 +158,20 @@ def test_two_processes_learn_what_one_learns(kind, settings, second, learner_par
         expected = alone.update(batch).metrics
     assert_close(alone.checkpoint(), together.checkpoint())
     assert metrics == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_ranks_whose_algebra_rounds_otherwise_take_the_step_of_the_first(second, learner_parts, tiny_learner, answer):
+    _, *others = learner_parts("mezo", rate=RATE, directions=3)
+    batches, parts = make_batches(answer), (sys.modules["second_process"].RoundsByRank, *others)
+    learner = make(parts, tiny_learner)
+    learner.join(second.meet(learner=parts, batches=batches))
+
+    for batch in batches:
+        metrics = learner.update(batch).metrics
+
+    theirs, their_metrics = second.result()
+    assert metrics["advantage_std"] == pytest.approx(their_metrics["advantage_std"], rel=1e-12)
+    np.testing.assert_array_equal(theirs.flat, learner.checkpoint().flat)
 
 
 @pytest.mark.parametrize("kind", ["ppo", "reinforce", "mezo"])
