@@ -12,6 +12,19 @@ from olal.types import Perturbation
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """Which process an actor runs in; two that differ tell that one died in between.
+
+    Attributes:
+        number: drawn by the process, since those of two containers may well have the same process id.
+        log: host and file of what it prints.
+    """
+
+    number: int
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayStatus:
     """Fill and books of the replay buffer.
 

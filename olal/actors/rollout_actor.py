@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from olal.actors.reports import DeliveryReceipt, RolloutReport
+from olal.actors.reports import DeliveryReceipt, ProcessReport, RolloutReport
 from olal.adapters import AdapterProof, Publication
 from olal.replay import EpisodeRecord, pack
 from olal.rollout import EpisodeOutcome, Outbox, RolloutWorker, outcome_of
@@ -40,7 +41,7 @@ class RolloutActor:
         Of an error raised in a constructor Ray would hand on only the text.
         """
         self._make_worker = make_worker
-        self._number = secrets.randbits(63)
+        self._process = ProcessReport(secrets.randbits(63), f"{socket.gethostname()}:{os.path.realpath('/dev/stderr')}")
         self._replay: Any = None
         self._epoch = -1
         self._is_leaving = False
@@ -51,16 +52,16 @@ class RolloutActor:
     def _worker(self) -> RolloutWorker:
         return self._make_worker()
 
-    @ray.method(max_task_retries=3)
-    def ready(self) -> int:
-        """Build what is not built yet, and return a number of this process's own.
+    def began(self) -> ProcessReport:
+        """Which process this is, before it builds anything that may kill it."""
+        return self._process
 
-        It is drawn, since processes of two containers may well have the same process id.
-        """
+    def ready(self) -> ProcessReport:
+        """Build what is not built yet, which takes as long as a model takes to load, and return `began`."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._leave)
         _ = self._worker
-        return self._number
+        return self._process
 
     def rollout(
         self,

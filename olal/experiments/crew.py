@@ -117,7 +117,12 @@ class Crew:
         """
         self.pool.resize(workers)
         fetch([self.replay.ready.remote()], START_TIMEOUT_S)
-        fetch([self.learner.current.remote()], START_TIMEOUT_S)
+        try:
+            fetch([self.learner.current.remote()], START_TIMEOUT_S)
+        except ProcessLost as error:
+            raise RunFailed(
+                f"the learner dies whenever it starts; see its log under `ray logs actor`: {error}"
+            ) from error
         enough = stop if wait_for_all else (lambda: stop() or self.pool.num_ready > 0)
         self.pool.await_ready(START_TIMEOUT_S, enough)
 

@@ -1,9 +1,9 @@
 """WorkerPool: the rollout workers of a run, any of which may die, come late, or be told to go.
 
-    starting ──ready──▶ ready ⇄ (a call is under way)
-       ▲                  │ died, or its engine did: Ray restarts the process, its episodes are free again
-       └──────────────────┤
-                          └─ told to go ──▶ leaving ──▶ gone
+    starting ──began, ready──▶ ready ⇄ (a call is under way)
+       ▲                         │ died, or its engine did: Ray restarts the process, its episodes are free again
+       └─────────────────────────┤
+                                 └─ told to go ──▶ leaving ──▶ gone
 
 There is no group to form: a worker is one actor with one call under way at most.
 """
@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import ray
 
-from olal.actors import RolloutReport
+from olal.actors import ProcessReport, RolloutReport
 from olal.errors import AdapterLost, OlalError, ProcessLost, ProcessRestarting, RunFailed
 from olal.experiments.incidents import Incidents
 from olal.experiments.remote import fetch, is_infrastructure
@@ -42,7 +42,9 @@ class Worker:
         state: see the module's picture.
         call: the answer it owes; None where none is under way.
         since: when that call began.
-        process: number of the process that was ready last; one that was killed may still answer for a moment.
+        begun: the process that is starting; None where none is known.
+        is_building: the call under way is that in which it builds engine and environments.
+        process: the one before, which may still answer for a moment after it was killed; once ready, its own.
         tasks: episodes in its hands, by id.
         restarts: processes it has lost.
         failed_starts: times in a row that its process died before it was ready.
@@ -57,7 +59,9 @@ class Worker:
     state: State = "starting"
     call: Any = None
     since: float = 0.0
-    process: int = 0
+    begun: ProcessReport | None = None
+    is_building: bool = False
+    process: ProcessReport | None = None
     tasks: dict[int, EpisodeTask] = field(default_factory=dict)
     restarts: int = 0
     failed_starts: int = 0
@@ -126,7 +130,7 @@ class WorkerPool:
             worker = Worker(self._next_index, self._spawn(self._next_index))
             self._next_index += 1
             self._workers.append(worker)
-            self._begin(worker, worker.actor.ready.remote())
+            self._begin(worker, worker.actor.began.remote())
         staying = [worker for worker in self._workers if worker.state != "leaving"]
         for worker in staying[count:]:
             worker.state = "leaving"
@@ -226,15 +230,12 @@ class WorkerPool:
             if not is_infrastructure(error) or isinstance(error, AdapterLost):
                 raise  # nothing that another process of this worker could do better
             if worker.state == "starting" and isinstance(error, ProcessRestarting) and self._may_still_start(worker):
-                return self._ask_again(worker)
+                return self._ask_who(worker)
             if worker.state == "leaving":
                 return Answer(worker, "died", None, self.dismiss(worker), error)
             return Answer(worker, "died", None, self._lose(worker, error), error)
-        if worker.state == "starting" and result == worker.process:
-            return self._ask_again(worker)
         if worker.state == "starting":
-            worker.state, worker.failed_starts, worker.process = "ready", 0, result
-            return Answer(worker, "ready")
+            return self._go_on_starting(worker, result)
         if not isinstance(result, RolloutReport):
             worker.tasks = {}
             return Answer(worker, "done", result)
@@ -247,9 +248,24 @@ class WorkerPool:
             worker.state = "leaving"
         return Answer(worker, "done", result, lost)
 
-    def _ask_again(self, worker: Worker) -> Answer:
+    def _go_on_starting(self, worker: Worker, process: ProcessReport) -> Answer:
+        """A process that starts has answered: it is there, or it is ready."""
+        if process == worker.process:
+            return self._ask_who(worker)
+        if worker.is_building:
+            worker.state, worker.failed_starts, worker.process, worker.begun = "ready", 0, process, None
+            return Answer(worker, "ready")
+        if worker.begun not in (None, process):
+            error = ProcessLost(
+                f"it died while it built engine and environments, with last words in {worker.begun.log}"
+            )
+            return Answer(worker, "died", None, self._lose(worker, error), error)
+        worker.begun, worker.is_building, worker.call = process, True, worker.actor.ready.remote()
+        return Answer(worker, "waits")
+
+    def _ask_who(self, worker: Worker) -> Answer:
         time.sleep(_NAP_S)
-        worker.call = worker.actor.ready.remote()
+        worker.is_building, worker.call = False, worker.actor.began.remote()
         return Answer(worker, "waits")
 
     def _may_still_start(self, worker: Worker) -> bool:
@@ -262,10 +278,11 @@ class WorkerPool:
         lost = tuple(worker.tasks.values())
         worker.tasks = {}
         worker.failed_starts += worker.state == "starting"
+        worker.process, worker.begun, worker.is_building = worker.begun or worker.process, None, False
         worker.state, worker.report, worker.is_stale, worker.must_reload = "starting", None, False, False
         worker.restarts += 1
         self.incidents.restarted("rollout", f"rollout-{worker.index}", error)
-        self._begin(worker, worker.actor.ready.remote())
+        self._begin(worker, worker.actor.began.remote())
         if not self.num_ready:
             _check_starts(worker, error)
         return lost

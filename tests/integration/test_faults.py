@@ -22,7 +22,7 @@ SMALL = ("--workers", 2, "--set", "training.checkpoint_every=3", "--set", "evalu
 @pytest.mark.timeout(400)
 def test_a_synchronous_run_whose_processes_are_killed_ends_as_one_left_alone(start, olal, head, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    options = ("--address", head, "--updates", 9, *SMALL)
+    options = ("--address", head, "--updates", 18, *SMALL)
     assert olal("launch", CONFIG, *options, "--run-dir", whole).code == 0
 
     process = start("launch", CONFIG, *options, "--run-dir", broken)
@@ -33,7 +33,7 @@ def test_a_synchronous_run_whose_processes_are_killed_ends_as_one_left_alone(sta
 
     assert process.returncode == 0, errors
     assert adapter_digest(broken) == adapter_digest(whole)
-    assert [row["version"] for row in lines(broken / "metrics.jsonl")] == list(range(1, 10))
+    assert [row["version"] for row in lines(broken / "metrics.jsonl")] == list(range(1, 19))
     restarts = json.loads((broken / "status.json").read_text())["restarts"]
     assert {"learner": 1, "replay": 1}.items() <= restarts.items(), lines(broken / "events.jsonl")
     assert 1 <= restarts["rollout"] <= 2  # the last kill may come when nothing is left to play
@@ -76,7 +76,7 @@ def test_an_asynchronous_run_whose_driver_is_killed_goes_on_without_skipping_or_
 def test_a_learner_that_dies_while_it_waits_is_missed_by_workers_that_come_later(start, olal, head, tmp_path):
     run = tmp_path / "idle-learner"
     process = start(
-        "launch", CONFIG, "--address", head, "--mode", "async", "--updates", 2, *SMALL, "--run-dir", run,
+        "launch", CONFIG, "--address", head, "--mode", "async", "--updates", 10, *SMALL, "--run-dir", run,
         "--set", "learner.episodes_per_update=256", "--set", "learner.max_staleness=0",
         "--set", "training.checkpoint_every=1",
     )  # fmt: skip

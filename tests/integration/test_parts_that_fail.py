@@ -74,7 +74,13 @@ FAULTY = """
 
     FAULT, NOTE = os.environ["FAULT"], Path("told").absolute()
 
+    def end(words):
+        print(words, file=sys.stderr, flush=True)
+        os._exit(1)
+
     def worker(make, fault, index):
+        if fault == "no worker":
+            end("the model does not fit")
         made = make(index)
         engine, step, load = made._engine, made._engine.step, made._engine.load_adapter
         steps = iter(range(10**9))
@@ -100,6 +106,8 @@ FAULTY = """
         return made
 
     def learner(make, fault):
+        if fault == "no learner":
+            end("the model does not fit")
         made = make()
         if fault == "learner":
             update = made[0].update
@@ -242,6 +250,28 @@ def test_a_learner_that_dies_at_every_update_is_given_up_in_one_line(launch_faul
     assert kinds(run).count("restart") == 5
     assert [row["version"] for row in lines(run / "metrics.jsonl")] == [1]
     check_nobody_left(run)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_worker_that_dies_whenever_it_starts_ends_the_run_and_tells_where_its_last_words_are(
+    mode, launch_faulty, head, tmp_path
+):
+    run = tmp_path / f"unborn-{mode}"
+    ended = launch_faulty("no worker", *GRID, "--mode", mode, "--address", head, "--run-dir", run)
+
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert "rollout worker 0 dies whenever it starts" in line
+    assert "the model does not fit" in Path(line.rpartition(":")[2]).read_text()
+    assert ended.stdout.count("rollout-0 died and is started again") == 3
+
+
+def test_a_learner_that_dies_whenever_it_starts_ends_the_run_in_one_line(launch_faulty, head, tmp_path):
+    ended = launch_faulty("no learner", *GRID, "--address", head, "--run-dir", tmp_path / "unborn")
+
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert "the learner dies whenever it starts" in line
 
 
 def test_of_two_commands_for_one_run_the_second_is_refused_and_the_first_goes_on(start, olal, head, tmp_path):
