@@ -43,7 +43,7 @@ def test_a_synchronous_run_whose_processes_are_killed_ends_as_one_left_alone(sta
 @pytest.mark.timeout(400)
 def test_an_asynchronous_run_whose_processes_are_killed_finishes_with_its_books_balanced(start, olal, head, tmp_path):
     run = tmp_path / "async"
-    process = start("launch", CONFIG, "--address", head, "--mode", "async", "--updates", 40, *SMALL, "--run-dir", run)
+    process = start("launch", CONFIG, "--address", head, "--mode", "async", "--updates", 60, *SMALL, "--run-dir", run)
     for version, role in ((1, "rollout"), (5, "learner"), (8, "replay"), (14, "rollout")):
         found = await_status(run, process, lambda told, v=version: told["version"] >= v)
         os.kill(pid_of(found, role), signal.SIGKILL)
@@ -51,7 +51,7 @@ def test_an_asynchronous_run_whose_processes_are_killed_finishes_with_its_books_
 
     assert process.returncode == 0, errors
     rows = lines(run / "metrics.jsonl")
-    assert [row["version"] for row in rows] == list(range(1, 41))
+    assert [row["version"] for row in rows] == list(range(1, 61))
     assert max(row["staleness"] for row in rows) > 0
     check_books(olal, run, all_trained=False)
 
@@ -59,7 +59,7 @@ def test_an_asynchronous_run_whose_processes_are_killed_finishes_with_its_books_
 @pytest.mark.timeout(300)
 def test_an_asynchronous_run_whose_driver_is_killed_goes_on_without_skipping_or_doubling(start, olal, head, tmp_path):
     run = tmp_path / "driver"
-    process = start("launch", CONFIG, "--address", head, "--mode", "async", "--updates", 14, *SMALL, "--run-dir", run)
+    process = start("launch", CONFIG, "--address", head, "--mode", "async", "--updates", 40, *SMALL, "--run-dir", run)
     await_status(run, process, lambda told: told["version"] >= 5)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -70,7 +70,7 @@ def test_an_asynchronous_run_whose_driver_is_killed_goes_on_without_skipping_or_
 
     assert resumed.code == 0, resumed.errors
     check_books(olal, run, all_trained=False)
-    assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 15))
+    assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 41))
 
 
 def test_a_learner_that_dies_while_it_waits_is_missed_by_workers_that_come_later(start, olal, head, tmp_path):

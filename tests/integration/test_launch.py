@@ -98,7 +98,7 @@ def test_the_demo_starts_ray_and_solves_the_grid_world_and_evaluate_confirms_it(
 
 def test_a_run_killed_and_resumed_equals_one_never_stopped(start, olal, head, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    options = ("--updates", 6, "--set", "training.checkpoint_every=2", "--set", "evaluation.episodes=8")
+    options = ("--updates", 10, "--set", "training.checkpoint_every=2", "--set", "evaluation.episodes=8")
     assert olal("launch", CONFIG, "--address", head, "--run-dir", whole, *options).code == 0
 
     process = start("launch", CONFIG, "--address", head, "--run-dir", broken, *options)
@@ -110,7 +110,7 @@ def test_a_run_killed_and_resumed_equals_one_never_stopped(start, olal, head, tm
     assert resumed.code == 0, resumed.errors
     assert adapter_digest(broken) == adapter_digest(whole)
     versions = [json.loads(line)["version"] for line in (broken / "metrics.jsonl").read_text().splitlines()]
-    assert versions == [1, 2, 3, 4, 5, 6]
+    assert versions == list(range(1, 11))
     weights = [
         load_file(sorted((run / "checkpoints").iterdir())[-1] / "learner.safetensors") for run in (whole, broken)
     ]

@@ -276,7 +276,7 @@ def test_a_learner_that_dies_whenever_it_starts_ends_the_run_in_one_line(launch_
 
 def test_of_two_commands_for_one_run_the_second_is_refused_and_the_first_goes_on(start, olal, head, tmp_path):
     run = tmp_path / "contested"
-    rivals = [start("launch", *GRID, "--address", head, "--run-dir", run) for _ in range(2)]
+    rivals = [start("launch", *GRID, "--updates", 40, "--address", head, "--run-dir", run) for _ in range(2)]
     while all(process.poll() is None for process in rivals):
         time.sleep(0.1)
     loser, winner = sorted(rivals, key=lambda process: process.poll() is None)
@@ -321,7 +321,7 @@ def fill(disk: Path) -> Path:
 
 def test_a_run_outlives_a_full_disk_and_writes_again_once_there_is_room(start, olal, head, small_disk):
     run = small_disk / "full"
-    process = start("launch", *GRID, "--address", head, "--updates", 40, "--run-dir", run)
+    process = start("launch", *GRID, "--address", head, "--updates", 100, "--run-dir", run)
     await_status(run, process, lambda told: told["version"] >= 1)
     ballast = fill(small_disk)
     out, needed = "", {"checkpoint_failed", "episodes_not_written", "metrics_not_written"}
@@ -334,15 +334,15 @@ def test_a_run_outlives_a_full_disk_and_writes_again_once_there_is_room(start, o
     _, errors = process.communicate(timeout=280)
 
     assert process.returncode == 0, errors
-    assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 41))
-    assert (run / "checkpoints" / "step-00000040" / "COMMIT").is_file()
+    assert [row["version"] for row in lines(run / "metrics.jsonl")] == list(range(1, 101))
+    assert (run / "checkpoints" / "step-00000100" / "COMMIT").is_file()
     assert "checkpoint_failed" in kinds(run)
     check_books(olal, run, all_trained=True)
 
 
 def test_a_seed_log_on_a_full_disk_ends_the_run_in_one_line_and_it_can_be_resumed(start, olal, head, small_disk):
     run = small_disk / "seeds"
-    mezo = (*GRID, "--learner", "mezo", "--set", "learner.steps=1", "--updates", 60)
+    mezo = (*GRID, "--learner", "mezo", "--set", "learner.steps=1", "--updates", 120)
     process = start("launch", *mezo, "--address", head, "--run-dir", run)
     await_status(run, process, lambda told: told["version"] >= 1)
     ballast = fill(small_disk)
