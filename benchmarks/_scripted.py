@@ -43,6 +43,7 @@ class ScriptedEngine:
     adapter_version: int = 0
     _queue: list[int] = field(default_factory=list[int])
     _next_id: int = 0
+    _said: Completion | None = None
 
     @property
     def adapter_digest(self) -> str:
@@ -67,7 +68,8 @@ class ScriptedEngine:
     def step(self) -> list[tuple[int, Completion]]:
         """Answer everything."""
         answered, self._queue = self._queue, []
-        return [(number, self._say()) for number in answered]
+        said = self._say()
+        return [(number, said) for number in answered]
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion]:
         """Answer everything."""
@@ -92,7 +94,10 @@ class ScriptedEngine:
         """There is only one."""
 
     def _say(self) -> Completion:
-        return Completion((17, 2), "go", (-0.7, 0.0), (False, True), (0.0, 0.0), self.adapter_version, "grammar", 1)
+        if self._said is None or self._said.adapter_version != self.adapter_version:
+            version = self.adapter_version
+            self._said = Completion((17, 2), "go", (-0.7, 0.0), (False, True), (0.0, 0.0), version, "grammar", 1)
+        return self._said
 
 
 class SlowEnv:

@@ -35,14 +35,17 @@ class RolloutActor:
     call, so the calls are also the worker's heartbeat.
     """
 
-    def __init__(self, make_worker: Callable[[], RolloutWorker]) -> None:
+    def __init__(self, make_worker: Callable[[], RolloutWorker], replay: Any) -> None:
         """Keep the factory; `ready` builds here, where engine and environments will live.
 
         Of an error raised in a constructor Ray would hand on only the text.
+
+        Args:
+            make_worker: builds the worker.
+            replay: the replay actor, to which episodes are delivered.
         """
-        self._make_worker = make_worker
+        self._make_worker, self._replay = make_worker, replay
         self._process = ProcessReport(secrets.randbits(63), f"{socket.gethostname()}:{os.path.realpath('/dev/stderr')}")
-        self._replay: Any = None
         self._epoch = -1
         self._is_leaving = False
         self._left: float | None = None
@@ -68,7 +71,6 @@ class RolloutActor:
         tasks: Sequence[EpisodeTask],
         sampling: SamplingParams,
         publication: Publication,
-        replay: Any,
         epoch: int,
         *,
         anew: bool = False,
@@ -79,11 +81,10 @@ class RolloutActor:
             tasks: this worker's share.
             sampling: how to draw tokens.
             publication: the adapter to play under.
-            replay: the replay actor.
             epoch: lineage of the policy.
             anew: load the adapter again although it was loaded.
         """
-        self._replay, self._epoch = replay, epoch
+        self._epoch = epoch
         began = time.monotonic()
         self._worker.follow(publication, ray.get, self._worker.collector, anew=anew)
         started = time.monotonic()
@@ -97,7 +98,6 @@ class RolloutActor:
         tasks: Sequence[EpisodeTask],
         sampling: SamplingParams,
         publication: Publication,
-        replay: Any,
         epoch: int,
         *,
         for_s: float,
@@ -111,7 +111,7 @@ class RolloutActor:
         if anew or epoch != self._epoch:  # what was played so far counts for nothing
             worker.disown()
             self._outbox.clear()
-        self._replay, self._epoch = replay, epoch
+        self._epoch = epoch
         idle_s = 0.0 if self._left is None else began - self._left
         slept_s, proof, adapter_lost = worker.slept_s, worker.proof, False
         try:

@@ -134,7 +134,6 @@ class AsynchronousTraining(Training):
                 tasks,
                 self.crew.sampling,
                 present.publication.to(_proven(worker)),
-                self.crew.replay,
                 self.crew.epoch,
                 for_s=for_s,
                 anew=worker.must_reload,

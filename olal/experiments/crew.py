@@ -103,7 +103,11 @@ class Crew:
         self.replay = _spawn(ReplayActor, f"olal/{name}/replay", (0.0, 0.0), parts.replay)
         self.pool = WorkerPool(
             lambda index: _spawn(
-                RolloutActor, f"olal/{name}/rollout-{index}", placement.rollout, partial(parts.worker, index)
+                RolloutActor,
+                f"olal/{name}/rollout-{index}",
+                placement.rollout,
+                partial(parts.worker, index),
+                self.replay,
             ),
             incidents,
         )
@@ -273,7 +277,7 @@ class Crew:
             self.pool,
             tasks,
             "rollout",
-            (self.sampling, publication, self.replay, self.epoch),
+            (self.sampling, publication, self.epoch),
             stop,
             give_up,
             self._limit_s(len(tasks)),

@@ -155,7 +155,7 @@ class Collector:
             for episode in running:
                 episode.excused_s += now - episode.since  # the others' environments took that long
                 episode.where, episode.since = "engine", now
-            with engine_guard():
+            with engine_guard:
                 completions = self._engine.generate(requests)
             for episode, completion in zip(running, completions, strict=True):
                 self._player.play(episode, completion)

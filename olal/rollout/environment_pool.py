@@ -43,6 +43,13 @@ class _Seat:
     lane: Lane
     env: Environment | None = None
 
+    def close(self) -> None:
+        """Close the environment, if it was made; called on its thread."""
+        env, self.env = self.env, None
+        if env is not None:
+            with contextlib.suppress(Exception):
+                env.close()
+
 
 class EnvironmentPool:
     """Runs environments for episodes; the owner's thread asks and takes answers, and is never held up by them.
@@ -105,7 +112,7 @@ class EnvironmentPool:
             seat.env = self._make_env()
             found.append(look(seat.env))
 
-        seat.lane.put([Job(run, partial(_close, seat))])
+        seat.lane.put([Job(run, seat.close)])
         answers = self._mailbox.take(self._limits.step_s)
         if not answers:
             raise ThreadsExhausted(
@@ -223,11 +230,11 @@ class EnvironmentPool:
 
     def _put(self, episode: Episode, seat: _Seat, run: Callable[[], Seen]) -> None:
         self._at_work.add(episode)
-        self._unsent.setdefault(seat.lane, []).append(Job(run, partial(_close, seat), episode))
+        self._unsent.setdefault(seat.lane, []).append(Job(run, seat.close, episode))
 
     def _retire(self, seat: _Seat) -> None:
         """Close an environment where it lives; nobody waits for that."""
-        seat.lane.put([Job(partial(_close, seat), _nothing)])
+        seat.lane.put([Job(seat.close, _nothing)])
         seat.lane.num_seats -= 1
 
     def _send(self) -> None:
@@ -291,13 +298,6 @@ class EnvironmentPool:
 
 _HARMLESS = ("action_cut", "engine_refused", "cancelled", "episode_timeout")
 """Reasons of failure that say nothing against the environment."""
-
-
-def _close(seat: _Seat) -> None:
-    env, seat.env = seat.env, None
-    if env is not None:
-        with contextlib.suppress(Exception):
-            env.close()
 
 
 def _nothing() -> None:

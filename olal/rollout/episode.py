@@ -37,7 +37,7 @@ _REASONS: tuple[tuple[type[Exception], FailureReason], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Seen:
     """What an environment showed.
 

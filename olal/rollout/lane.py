@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import select
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from olal.rollout.episode import Episode, Seen
+
+_MOST_WAKES = 4096
 
 
 @dataclass(eq=False, slots=True)
@@ -27,7 +32,7 @@ class Job:
     owner: Episode | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Answer:
     """How a call ended.
 
@@ -45,28 +50,36 @@ class Answer:
 class Mailbox:
     """Where lanes leave their answers, and wake the owner when they have done what they were given.
 
-    Waking a thread costs more than a cheap call, so it is done once a batch; whoever cannot wait looks in before.
+    Waking a thread costs more than a cheap call, so it is done once a batch; whoever cannot wait looks in before. The
+    owner is woken through a pipe: Python's lock is given up for a write, so that the owner finds it free, where a
+    queue's would wake it into waiting for that lock.
     """
 
     def __init__(self) -> None:
         """Start empty."""
         self._answers: deque[Answer] = deque()
-        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._out, self._in = os.pipe()
+        self._is_woken = False
+        self._poll = select.poll()
+        self._poll.register(self._out, select.POLLIN)
+        weakref.finalize(self, _close, self._out, self._in)
 
     def leave(self, answer: Answer) -> None:
         """Leave an answer."""
         self._answers.append(answer)
 
     def wake(self) -> None:
-        """Tell the owner to look in."""
-        self._wakes.put(None)
+        """Tell the owner to look in, where it was not told already."""
+        if not self._is_woken:
+            self._is_woken = True
+            os.write(self._in, b"!")
 
     def take(self, timeout_s: float) -> list[Answer]:
         """All answers there are; where there are none, look again when woken or after `timeout_s`."""
         if not self._answers and timeout_s > 0:
-            with contextlib.suppress(queue.Empty):
-                while not self._answers:
-                    self._wakes.get(timeout=timeout_s)
+            while not self._answers and self._poll.poll(1e3 * timeout_s):
+                os.read(self._out, _MOST_WAKES)
+                self._is_woken = False  # before the answers are looked at: one that comes after that wakes again
         answers: list[Answer] = []
         while self._answers:
             answers.append(self._answers.popleft())
@@ -158,3 +171,8 @@ class Lane:
         with contextlib.suppress(BaseException):
             job.dispose()
         return False
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

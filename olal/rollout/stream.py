@@ -258,8 +258,8 @@ class EpisodeStream:
         Returns:
             Whether any began.
         """
-        num_before = len(self._playing)
-        while self._queue and len(self._playing) < self.limit:
+        num_before, limit = len(self._playing), self._concurrency.limit
+        while self._queue and len(self._playing) < limit:
             if self._playing and not self._player.is_measured:
                 break
             task, offered = self._queue.popleft()
@@ -292,7 +292,7 @@ class EpisodeStream:
                 self._ready.append(episode)
 
     def _submit(self, sampling: SamplingParams) -> None:
-        with engine_guard():
+        with engine_guard:
             for episode in self._ready:
                 self._asking[self._engine.submit(episode.request(sampling))] = episode
                 episode.where, episode.since = "engine", self._clock()
@@ -303,7 +303,7 @@ class EpisodeStream:
         if not self._asking:
             return
         started = self._clock()
-        with engine_guard():
+        with engine_guard:
             answers = self._engine.step()
         self.engine_s += self._clock() - started
         for request_id, completion in answers:
@@ -320,7 +320,7 @@ class EpisodeStream:
         late = self._player.expire(list(self._playing))
         for episode in late:
             for request_id in [number for number, asking in self._asking.items() if asking is episode]:
-                with engine_guard():
+                with engine_guard:
                     self._engine.cancel(request_id)
                 del self._asking[request_id]
             self._finish(episode)
@@ -328,14 +328,14 @@ class EpisodeStream:
     def _finish(self, episode: Episode) -> None:
         del self._playing[episode]
         self._finished.append(episode.trajectory(self._worker))
-        with engine_guard():
+        with engine_guard:
             self._leases.give_back(episode.digest)
 
     def _observe(self, now: float) -> None:
         """Tell the limit of the last interval."""
         throughput = (self._num_turns - self._turns_observed) / (now - self._observed)
         self._turns_observed, self._observed = self._num_turns, now
-        with engine_guard():
+        with engine_guard:
             load = self._engine.load()
         is_full = bool(self._queue) and len(self._playing) >= self.limit
         self._concurrency.observe(load, throughput, is_full=is_full)
