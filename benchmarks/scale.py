@@ -35,6 +35,11 @@ from _queueing import Station, throughput
 from _report import Measurement, arguments, measure, report
 
 COUNTS = (1, 4, 16, 64)
+SETTLE_S = 5.0
+"""After 64 processes have started, the machine has work to do that belongs to no step."""
+ALONE = 8
+"""Times as long as others a lone worker is measured: its rate is what all others are held against, and it finishes two
+episodes a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def measure_rate(workers: int, seconds: float, step_s: float = parts.STEP_S) -> 
     with tempfile.TemporaryDirectory() as directory, parts.running_crew(Path(directory), workers, step_s) as training:
         pool = training.crew.pool
         training.play_until(lambda: pool.num_ready == workers and all(w.report for w in pool.workers))
-        training.play_for(2.0)
+        training.play_for(SETTLE_S)
         pid = training.crew.replay_status().pid
         before, cpu, replay_cpu, began = training.counts(), time.process_time(), parts.cpu_of(pid), time.monotonic()
         psutil.cpu_percent()
@@ -163,7 +168,7 @@ def main() -> None:
     """Measure all of it."""
     parser = arguments(__doc__)
     parser.add_argument(
-        "--seconds", type=float, default=8.0, help="of each measurement, four times that for one worker"
+        "--seconds", type=float, default=8.0, help=f"of each measurement, {ALONE} times that for one worker"
     )
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
     options = parser.parse_args()
@@ -172,7 +177,7 @@ def main() -> None:
     with parts.virtual_nodes(4):
         rows += deliver_across_nodes()
         rows += saturate(options.seconds)
-        rates = [measure_rate(n, options.seconds * (4 if n == 1 else 1)) for n in options.counts]
+        rates = [measure_rate(n, options.seconds * (ALONE if n == 1 else 1)) for n in options.counts]
         rows += scale(rates)
         rows += slower_steps(max(options.counts), options.seconds)
         rows.append(measure("rollout_recovery_s", recovery_s(), "s", "<= 10"))
@@ -249,7 +254,7 @@ def scale(rates: Sequence[Rate]) -> list[Measurement]:
 def slower_steps(workers: int, seconds: float) -> list[Measurement]:
     """The efficiency where steps take twice as long, so that this machine's processors are half as busy."""
     step_s = 2 * parts.STEP_S
-    one, many = measure_rate(1, 4 * seconds, step_s), measure_rate(workers, 2 * seconds, step_s)
+    one, many = measure_rate(1, ALONE * seconds, step_s), measure_rate(workers, 2 * seconds, step_s)
     efficiency = many.steps_per_s / (workers * one.steps_per_s)
     print(f"{workers} workers, {1e3 * step_s:.0f} ms a step: {efficiency:.3f}, processors busy {100 * many.busy:.0f}%")
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -94,4 +95,5 @@ class ReplayActor:
             trouble=buffer.trouble or self._book.trouble,
             next_unknown=buffer.next_unknown,
             pid=os.getpid(),
+            at_s=time.time(),
         )

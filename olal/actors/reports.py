@@ -38,6 +38,7 @@ class ReplayStatus:
         trouble: why episodes cannot be written to the disk at present; empty while they can.
         next_unknown: one more than the highest episode number on the books.
         pid: of the process, by which a restart shows.
+        at_s: when this was so, in seconds of the wall clock: what a worker brings with its report may be old.
     """
 
     episodes: int
@@ -49,6 +50,7 @@ class ReplayStatus:
     trouble: str
     next_unknown: int
     pid: int
+    at_s: float
 
 
 @dataclass(frozen=True, slots=True)

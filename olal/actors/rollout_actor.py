@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from types import FrameType
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from olal.actors.player_thread import PlayerThread
 from olal.actors.reports import DeliveryReceipt, ProcessReport, RolloutReport
 from olal.adapters import AdapterProof, Publication
 from olal.replay import EpisodeRecord, pack
@@ -31,29 +31,31 @@ class RolloutActor:
     """Plays episodes under the adapter it is offered and delivers them to the replay actor.
 
     Synchronous runs call `rollout`, which ends when the share is played and delivered. Asynchronous runs call `work`
-    again and again: each call adds tasks, plays for a moment and tells what became of them; episodes go on from call to
-    call, so the calls are also the worker's heartbeat.
+    again and again: each call adds tasks, plays for a moment and tells what became of them, and is the worker's
+    heartbeat; episodes go on from call to call and between them.
     """
 
-    def __init__(self, make_worker: Callable[[], RolloutWorker], replay: Any) -> None:
+    def __init__(self, make_worker: Callable[[], RolloutWorker], find_replay: Callable[[], Any]) -> None:
         """Keep the factory; `ready` builds here, where engine and environments will live.
 
         Of an error raised in a constructor Ray would hand on only the text.
 
         Args:
             make_worker: builds the worker.
-            replay: the replay actor, to which episodes are delivered.
+            find_replay: finds the replay actor, to which episodes are delivered. A handle among the arguments of a
+                constructor would be lost to processes that are started anew.
         """
-        self._make_worker, self._replay = make_worker, replay
+        self._player, self._find_replay = PlayerThread(make_worker), find_replay
+        self._replay: Any = None
         self._process = ProcessReport(secrets.randbits(63), f"{socket.gethostname()}:{os.path.realpath('/dev/stderr')}")
         self._epoch = -1
         self._is_leaving = False
-        self._left: float | None = None
+        self._left, self._played_s = 0.0, 0.0
         self._outbox: Outbox[Any, DeliveryReceipt] = Outbox(self._send, _answer)
 
-    @cached_property
+    @property
     def _worker(self) -> RolloutWorker:
-        return self._make_worker()
+        return self._player.worker
 
     def began(self) -> ProcessReport:
         """Which process this is, before it builds anything that may kill it."""
@@ -63,6 +65,7 @@ class RolloutActor:
         """Build what is not built yet, which takes as long as a model takes to load, and return `began`."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._leave)
+        self._replay = self._find_replay()
         _ = self._worker
         return self._process
 
@@ -84,14 +87,15 @@ class RolloutActor:
             epoch: lineage of the policy.
             anew: load the adapter again although it was loaded.
         """
-        self._epoch = epoch
+        worker, self._epoch = self._worker, epoch
+        self._player.halt()
         began = time.monotonic()
-        self._worker.follow(publication, ray.get, self._worker.collector, anew=anew)
+        self._player.do(lambda: worker.follow(publication, ray.get, worker.collector, anew=anew))
         started = time.monotonic()
-        trajectories = self._worker.play(tasks, sampling)
+        trajectories = self._player.do(lambda: worker.play(tasks, sampling))
         duration_s = time.monotonic() - started
-        [receipt] = ray.get([self._send(*self._packed(trajectories))])
-        return self._report(trajectories, [receipt], duration_s, sync_s=started - began)
+        receipts = ray.get([self._send(*self._packed(trajectories))])
+        return self._told(self._report(trajectories, duration_s=duration_s, sync_s=started - began), receipts)
 
     def work(
         self,
@@ -103,35 +107,38 @@ class RolloutActor:
         for_s: float,
         anew: bool = False,
     ) -> RolloutReport:
-        """Take on `tasks` and play for about `for_s` seconds; delivers what finished without waiting for an answer.
+        """Take on `tasks`, play for about `for_s` seconds, and go on playing while the report travels.
 
-        Arguments as of `rollout`. Where the adapter's owner died, that is told, and no task is taken on.
+        What finished is delivered without waiting for an answer. Arguments as of `rollout`. Where the adapter's owner
+        died, that is told, and no task is taken on.
         """
         worker, began = self._worker, time.monotonic()
+        finished = self._player.halt()
         if anew or epoch != self._epoch:  # what was played so far counts for nothing
             worker.disown()
             self._outbox.clear()
+            finished = []
         self._epoch = epoch
-        idle_s = 0.0 if self._left is None else began - self._left
-        slept_s, proof, adapter_lost = worker.slept_s, worker.proof, False
+        proof, adapter_lost, started = worker.proof, False, time.monotonic()
         try:
-            worker.follow(publication, ray.get, worker.stream, anew=anew)
+            self._player.do(lambda: worker.follow(publication, ray.get, worker.stream, anew=anew))
         except RayError:  # its owner died
             tasks, adapter_lost = [], True
-        started = time.monotonic()
+        sync_s = time.monotonic() - started if worker.proof is not proof else 0.0
         if self._is_leaving:
             worker.stream.revoke(worker.ids)  # what has not begun
         else:
             worker.offer(tasks)
-        trajectories = worker.run(sampling, for_s)
-        self._outbox.add(*self._packed(trajectories))
-        receipts = self._outbox.work()
-        self._left = time.monotonic()
-        slept_s = worker.slept_s - slept_s
-        played_s = self._left - started - slept_s
-        sync_s = started - began if worker.proof is not proof else 0.0
-        report = self._report(trajectories, receipts, played_s, sync_s=sync_s, idle_s=idle_s + slept_s)
-        return replace(report, adapter_lost=adapter_lost)
+        finished += self._player.play(sampling, for_s)
+        now, played_s = time.monotonic(), worker.stream.busy_s
+        duration_s, idle_s = played_s - self._played_s, now - (self._left or began) - (played_s - self._played_s)
+        self._left, self._played_s = now, played_s
+        report = self._report(
+            finished, duration_s=duration_s, sync_s=sync_s, idle_s=max(0.0, idle_s - sync_s), for_s=for_s
+        )
+        self._player.go_on(sampling)
+        self._outbox.add(*self._packed(finished))
+        return replace(self._told(report, self._outbox.work()), adapter_lost=adapter_lost)
 
     def evaluate(
         self,
@@ -142,9 +149,11 @@ class RolloutActor:
         anew: bool = False,
     ) -> list[EpisodeOutcome]:
         """Play `tasks` without delivering them; whatever is being played is given up."""
-        self._worker.disown()
-        self._worker.follow(publication, ray.get, self._worker.collector, anew=anew)
-        return [outcome_of(trajectory) for trajectory in self._worker.collector.collect(tasks, sampling)]
+        worker = self._worker
+        self._player.halt()
+        worker.disown()
+        self._player.do(lambda: worker.follow(publication, ray.get, worker.collector, anew=anew))
+        return [outcome_of(trajectory) for trajectory in self._player.do(lambda: worker.play(tasks, sampling))]
 
     def _packed(self, trajectories: Sequence[Trajectory]) -> tuple[list[EpisodeRecord], list[AdapterProof]]:
         paid = self._worker.collector.pay(
@@ -158,19 +167,20 @@ class RolloutActor:
     def _report(
         self,
         trajectories: Sequence[Trajectory],
-        receipts: Sequence[DeliveryReceipt],
-        duration_s: float,
         *,
-        sync_s: float = 0.0,
+        duration_s: float,
+        sync_s: float,
         idle_s: float = 0.0,
+        for_s: float = 0.0,
     ) -> RolloutReport:
+        """How things stand, but for what is under way to the buffer; see `_told`."""
         worker = self._worker
         return RolloutReport(
             outcomes=tuple(map(outcome_of, trajectories)),
-            receipts=tuple(receipts),
-            holding=(*worker.ids, *self._outbox.ids),
+            receipts=(),
+            holding=worker.ids,
             in_flight=tuple(worker.in_flight[:_TOLD]),
-            wanted=0 if self._is_leaving else worker.stream.wanted,
+            wanted=0 if self._is_leaving else worker.stream.wanted(for_s),
             proof=worker.proof,
             adapters=worker.adapters,
             pid=os.getpid(),
@@ -179,6 +189,10 @@ class RolloutActor:
             idle_s=idle_s,
             is_leaving=self._is_leaving,
         )
+
+    def _told(self, report: RolloutReport, receipts: Sequence[DeliveryReceipt]) -> RolloutReport:
+        """The report with what the buffer said, and what it has not acknowledged yet."""
+        return replace(report, receipts=tuple(receipts), holding=(*report.holding, *self._outbox.ids))
 
     def _leave(self, _signal: int, _frame: FrameType | None) -> None:
         """SIGTERM, as a node sends that is about to be taken away: what is being played may end, nothing new starts."""

@@ -165,7 +165,7 @@ class AsynchronousTraining(Training):
         if report.outcomes:
             self.watch.progress()
         for receipt in report.receipts:
-            self._replay = receipt.status
+            self._replay = max(self._replay, receipt.status, key=lambda status: status.at_s)
             self._suspects.cleared(receipt.taken)
         note_refusal(self.crew.pool, answer.worker, report)
         if answer.worker.state == "leaving" and not report.holding:

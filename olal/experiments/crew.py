@@ -107,7 +107,7 @@ class Crew:
                 f"olal/{name}/rollout-{index}",
                 placement.rollout,
                 partial(parts.worker, index),
-                self.replay,
+                partial(ray.get_actor, f"olal/{name}/replay"),
             ),
             incidents,
         )

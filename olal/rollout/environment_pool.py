@@ -173,6 +173,10 @@ class EnvironmentPool:
             found += self._give_up_late_ones(now)
         return found
 
+    def nudge(self) -> None:
+        """Let `wait` return soon; the one thing that other threads may call."""
+        self._mailbox.nudge()
+
     def abandon(self, episode: Episode) -> bool:
         """Give up the call that the environment of an episode is in; whether there was one."""
         seat = self._seats.get(episode)

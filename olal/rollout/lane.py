@@ -59,7 +59,7 @@ class Mailbox:
         """Start empty."""
         self._answers: deque[Answer] = deque()
         self._out, self._in = os.pipe()
-        self._is_woken = False
+        self._is_woken = self._is_nudged = False
         self._poll = select.poll()
         self._poll.register(self._out, select.POLLIN)
         weakref.finalize(self, _close, self._out, self._in)
@@ -74,12 +74,18 @@ class Mailbox:
             self._is_woken = True
             os.write(self._in, b"!")
 
+    def nudge(self) -> None:
+        """Let the owner's `take` return, though there may be no answer."""
+        self._is_nudged = True
+        os.write(self._in, b"!")
+
     def take(self, timeout_s: float) -> list[Answer]:
-        """All answers there are; where there are none, look again when woken or after `timeout_s`."""
+        """All answers there are; where there are none, look again when woken, nudged, or after `timeout_s`."""
         if not self._answers and timeout_s > 0:
-            while not self._answers and self._poll.poll(1e3 * timeout_s):
+            while not (self._answers or self._is_nudged) and self._poll.poll(1e3 * timeout_s):
                 os.read(self._out, _MOST_WAKES)
                 self._is_woken = False  # before the answers are looked at: one that comes after that wakes again
+            self._is_nudged = False
         answers: list[Answer] = []
         while self._answers:
             answers.append(self._answers.popleft())

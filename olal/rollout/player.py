@@ -101,6 +101,10 @@ class Player:
             episodes.append(episode)
         return episodes
 
+    def nudge(self) -> None:
+        """Let `wait` return soon; the one thing that other threads may call."""
+        self._pool.nudge()
+
     def expire(self, episodes: Iterable[Episode]) -> list[Episode]:
         """End those that take longer than an episode may.
 

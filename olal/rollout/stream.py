@@ -12,6 +12,7 @@ its draws depend on its task and its turns alone, so it is the one that a Collec
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -39,7 +40,7 @@ _OBSERVE_S = 0.02
 _POLICE_S = 0.05
 _PATIENCE_S = 5e-3
 _AHEAD_S, _AHEAD_RUNS = 1.0, 1.5
-_SHARE_OF_LAST = 0.3
+_MEMORY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class EpisodeStream:
     The loop of a worker:
 
         stream.follow(published, fetch)
-        stream.offer(tasks)                           # as many as stream.wanted
+        stream.offer(tasks)                           # as many as stream.wanted(for_s)
         for trajectory in stream.run(sampling): ...   # what finished meanwhile
 
     Attributes:
@@ -116,7 +117,8 @@ class EpisodeStream:
         self._left = self._next_police = clock()
         self._turns_observed, self._num_turns, self._next_observation = 0, 0, 0.0
         self._observed = self._left
-        self._episodes_per_s = self._run_s = 0.0
+        self._episodes_per_s = 0.0
+        self._counted = self._counted_s = 0.0
 
     @property
     def in_flight(self) -> Sequence[InFlight]:
@@ -134,12 +136,11 @@ class EpisodeStream:
         """Episodes played at once at present, where there are as many."""
         return self._concurrency.limit
 
-    @property
-    def wanted(self) -> int:
-        """How many more tasks it could use now: to fill up, and to have some for the next run, a second at least."""
+    def wanted(self, for_s: float) -> int:
+        """How many more tasks it could use now: to fill up, and for `for_s` seconds of playing, one at least."""
         if self._is_draining:
             return 0
-        ahead = max(math.ceil(self._episodes_per_s * max(_AHEAD_S, _AHEAD_RUNS * self._run_s)), self.limit // 4, 1)
+        ahead = max(math.ceil(self._episodes_per_s * max(_AHEAD_S, _AHEAD_RUNS * for_s)), self.limit // 4, 1)
         return max(0, self.limit + ahead - len(self._playing) - len(self._queue))
 
     @property
@@ -204,8 +205,19 @@ class EpisodeStream:
         """
         return pay_all(trajectories, self._reward)
 
-    def run(self, sampling: SamplingParams, for_s: float = 0.5) -> list[Trajectory]:
+    def nudge(self) -> None:
+        """Let `run` look at its stop soon; the one thing that other threads may call."""
+        self._player.nudge()
+
+    def run(
+        self, sampling: SamplingParams, for_s: float = 0.5, stop: threading.Event | None = None
+    ) -> list[Trajectory]:
         """Play for about `for_s` seconds; less where nothing is left to do.
+
+        Args:
+            sampling: how to draw tokens.
+            for_s: seconds; may be infinite.
+            stop: ends it early; see `nudge`.
 
         Returns:
             Episodes that finished, in the order in which they did; failed ones carry their error and its class.
@@ -216,10 +228,10 @@ class EpisodeStream:
         """
         if self._broken is not None:
             raise self._broken
-        entered, self._run_s = self._clock(), for_s
+        entered = self._clock()
         self.idle_s += entered - self._left
         try:
-            self._play(sampling, entered + for_s)
+            self._play(sampling, entered + for_s, stop or threading.Event())
         except WorkerFailed as error:
             self._broken = error
             if not self._finished:
@@ -235,11 +247,11 @@ class EpisodeStream:
         """Close every environment; what is in flight is lost."""
         self._player.close()
 
-    def _play(self, sampling: SamplingParams, until: float) -> None:
+    def _play(self, sampling: SamplingParams, until: float, stop: threading.Event) -> None:
         while True:
             self._fill()
             self._take(self._wait(until))
-            while self._fill() and self._clock() < until:
+            while self._fill() and self._clock() < until and not stop.is_set():
                 self._take(self._wait(until))
             self._submit(sampling)
             self._step()
@@ -249,7 +261,7 @@ class EpisodeStream:
                 self._expire()
             if now >= self._observed + _OBSERVE_S and self._num_turns - self._turns_observed >= 4 * self.limit:
                 self._observe(now)
-            if now >= until or not (self._queue or self._playing):
+            if now >= until or stop.is_set() or not (self._queue or self._playing):
                 return
 
     def _fill(self) -> bool:
@@ -341,5 +353,8 @@ class EpisodeStream:
         self._concurrency.observe(load, throughput, is_full=is_full)
 
     def _measure_rate(self, num_finished: int, duration_s: float) -> None:
-        rate = num_finished / max(duration_s, 1e-3)
-        self._episodes_per_s += _SHARE_OF_LAST * (rate - self._episodes_per_s)
+        """Over the last seconds of playing, however many runs they were: a short one alone says nothing."""
+        kept = math.exp(-duration_s / _MEMORY_S)
+        self._counted = kept * self._counted + num_finished
+        self._counted_s = kept * self._counted_s + duration_s
+        self._episodes_per_s = self._counted / max(self._counted_s, 1e-3)

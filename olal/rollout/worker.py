@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,6 @@ from olal.rollout.stream import EpisodeStream, InFlight
 from olal.types import EpisodeTask, SamplingParams, ScoreRequest, Trajectory
 
 _REMEMBERED_PROOFS = 64
-_NAP_S = 0.1
 
 
 class RolloutWorker:
@@ -27,7 +26,6 @@ class RolloutWorker:
         collector: plays shares in lockstep.
         stream: plays episodes that come and go.
         proof: the adapter that the next episode is played under, as the engine itself computes with it.
-        slept_s: seconds without anything to do.
     """
 
     def __init__(
@@ -55,7 +53,6 @@ class RolloutWorker:
         self._later: list[EpisodeTask] = []
         self._must_reload = False
         self.proof = self._prove(engine.adapter_version, engine.adapter_digest)
-        self.slept_s = 0.0
 
     @property
     def adapters(self) -> FollowerCounts:
@@ -133,14 +130,11 @@ class RolloutWorker:
         self._later += later
         self.stream.offer([task for task in new if task not in later])
 
-    def run(self, sampling: SamplingParams, for_s: float) -> list[Trajectory]:
-        """Play for about `for_s` seconds; returns what finished meanwhile."""
+    def run(self, sampling: SamplingParams, for_s: float, stop: threading.Event | None = None) -> list[Trajectory]:
+        """Play for about `for_s` seconds, or until told to stop; returns what finished meanwhile."""
         if not self.stream.in_flight:
-            nap_s = min(for_s, _NAP_S)
-            time.sleep(nap_s)  # there is nothing to do; whoever calls again at once should not do so too often
-            self.slept_s += nap_s
             return []
-        finished = self.stream.run(sampling, for_s=for_s)
+        finished = self.stream.run(sampling, for_s, stop)
         void = {one.task.episode_id for one in finished} & self._void
         self._void -= void
         again = [] if self._must_reload else [task for task in self._later if task.episode_id in void]

@@ -78,7 +78,7 @@ def test_a_drained_stream_ends_what_it_began_and_takes_no_more(stream: Streamed,
 
     assert [task.episode_id for task in on.stream.drain()] == [101]
 
-    assert on.stream.wanted == 0
+    assert on.stream.wanted(0.5) == 0
     assert [one.task.episode_id for one in on.stream.run(SAMPLING, for_s=60.0)] == [100]
     with pytest.raises(ConfigError, match="drained"):
         on.stream.offer(tasks(1))
@@ -97,12 +97,12 @@ def test_what_is_in_flight_says_where_it_is(stream: Streamed, scripted_engine: A
 
 def test_wanted_shrinks_by_what_is_offered(stream: Streamed, tasks: Tasks) -> None:
     on = stream(dict.fromkeys(range(4), 1), most=8, start=8)
-    before = on.stream.wanted
+    before = on.stream.wanted(0.5)
 
     on.stream.offer(tasks(*range(4)))
 
     assert before >= 8
-    assert on.stream.wanted == before - 4
+    assert on.stream.wanted(0.5) == before - 4
 
 
 def test_more_is_wanted_where_runs_are_longer(stream: Streamed, tasks: Tasks) -> None:
@@ -111,9 +111,26 @@ def test_more_is_wanted_where_runs_are_longer(stream: Streamed, tasks: Tasks) ->
         on = stream(dict.fromkeys(range(4), 1), most=1, start=1, clock=lambda: 0.0)  # at no time: 4 in a millisecond
         on.stream.offer(tasks(*range(4)))
         on.stream.run(SAMPLING, for_s=for_s)
-        wanted[for_s] = on.stream.wanted
+        wanted[for_s] = on.stream.wanted(for_s)
 
-    assert wanted == {0.5: 1 + 1200, 4.0: 1 + 6 * 1200}
+    assert wanted == {0.5: 1 + 4000, 4.0: 1 + 6 * 4000}
+
+
+def test_a_short_run_that_ends_a_long_episode_does_not_count_as_a_fast_one(
+    stream: Streamed, scripted_engine: Any, tasks: Tasks
+) -> None:
+    now = [0.0]
+
+    def say(request: Any) -> str:
+        now[0] += 0.1
+        return "go"
+
+    on = stream({1: 11}, engine=scripted_engine(say), most=1, start=1, clock=lambda: now[0])
+    on.stream.offer(tasks(1))
+    assert on.stream.run(SAMPLING, for_s=1.0) == []
+    assert len(on.stream.run(SAMPLING, for_s=1.0)) == 1
+
+    assert on.stream.wanted(1.0) == 1 + 2  # not one in 0.1 s
 
 
 def test_an_episode_ends_under_the_adapter_it_began_with(stream: Streamed, scripted_engine: Any, tasks: Tasks) -> None:
