@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
@@ -46,7 +47,6 @@ class RolloutActor:
                 constructor would be lost to processes that are started anew.
         """
         self._player, self._find_replay = PlayerThread(make_worker), find_replay
-        self._replay: Any = None
         self._process = ProcessReport(secrets.randbits(63), f"{socket.gethostname()}:{os.path.realpath('/dev/stderr')}")
         self._epoch = -1
         self._is_leaving = False
@@ -57,6 +57,11 @@ class RolloutActor:
     def _worker(self) -> RolloutWorker:
         return self._player.worker
 
+    @cached_property
+    def _replay(self) -> Any:
+        """Found when it is needed: a call may reach a process that was started anew before `ready` does."""
+        return self._find_replay()
+
     def began(self) -> ProcessReport:
         """Which process this is, before it builds anything that may kill it."""
         return self._process
@@ -65,7 +70,6 @@ class RolloutActor:
         """Build what is not built yet, which takes as long as a model takes to load, and return `began`."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._leave)
-        self._replay = self._find_replay()
         _ = self._worker
         return self._process
 

@@ -96,6 +96,16 @@ def test_an_evaluation_ends_what_goes_on_in_the_background(caller: Caller) -> No
     assert caller.work(6, 0).holding == ()
 
 
+def test_a_process_that_was_started_anew_delivers_though_nobody_asked_whether_it_is_ready(caller: Caller) -> None:
+    fresh = RolloutActor(partial(build_worker, CONFIG, 0), lambda: caller.replay)
+    tasks = [EpisodeTask(number, seed=number) for number in range(3)]
+
+    report = fresh.rollout(tasks, SAMPLING, caller.publication, 0)
+
+    assert [number for receipt in report.receipts for number in receipt.taken] == [0, 1, 2]
+    assert report.holding == ()
+
+
 def test_time_is_either_played_or_idle(caller: Caller) -> None:
     caller.work(0, 1, for_s=5.0)
     began = time.monotonic()
