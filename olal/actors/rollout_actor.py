@@ -135,11 +135,10 @@ class RolloutActor:
             worker.offer(tasks)
         finished += self._player.play(sampling, for_s)
         now, played_s = time.monotonic(), worker.stream.busy_s
-        duration_s, idle_s = played_s - self._played_s, now - (self._left or began) - (played_s - self._played_s)
+        duration_s = played_s - self._played_s
+        idle_s = max(0.0, now - (self._left or began) - duration_s - sync_s)
         self._left, self._played_s = now, played_s
-        report = self._report(
-            finished, duration_s=duration_s, sync_s=sync_s, idle_s=max(0.0, idle_s - sync_s), for_s=for_s
-        )
+        report = self._report(finished, duration_s=duration_s, sync_s=sync_s, idle_s=idle_s, for_s=for_s)
         self._player.go_on(sampling)
         self._outbox.add(*self._packed(finished))
         return replace(self._told(report, self._outbox.work()), adapter_lost=adapter_lost)

@@ -137,7 +137,7 @@ class EpisodeStream:
         return self._concurrency.limit
 
     def wanted(self, for_s: float) -> int:
-        """How many more tasks it could use now: to fill up, and for `for_s` seconds of playing, one at least."""
+        """How many more tasks it could use now: to fill up, and for `for_s` seconds of playing, a second at least."""
         if self._is_draining:
             return 0
         ahead = max(math.ceil(self._episodes_per_s * max(_AHEAD_S, _AHEAD_RUNS * for_s)), self.limit // 4, 1)

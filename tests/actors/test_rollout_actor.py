@@ -89,11 +89,14 @@ def test_what_ended_between_two_calls_of_two_policies_counts_for_nothing(caller:
 
 
 def test_an_evaluation_ends_what_goes_on_in_the_background(caller: Caller) -> None:
-    caller.work(0, 6)
-    tasks = [EpisodeTask(100 + number, seed=number) for number in range(3)]
+    caller.work(0, 1500)
+    time.sleep(0.3)
+    tasks = [EpisodeTask(2000 + number, seed=number) for number in range(3)]
 
     assert len(caller.actor.evaluate(tasks, SAMPLING, caller.publication)) == 3
-    assert caller.work(6, 0).holding == ()
+    report = caller.work(1500, 0)
+    assert report.outcomes == ()
+    assert report.holding == ()
 
 
 def test_a_process_that_was_started_anew_delivers_though_nobody_asked_whether_it_is_ready(caller: Caller) -> None:
